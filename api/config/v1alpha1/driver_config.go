@@ -1,0 +1,241 @@
+package v1alpha1
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"example.com/dragoman/api/internal/strict"
+)
+
+const (
+	// GroupName is the API group of this package.
+	GroupName = "dragoman.example.com"
+	// Version is the version of the API group.
+	Version = "v1alpha1"
+	// GroupVersion is what a file says as its apiVersion.
+	GroupVersion = GroupName + "/" + Version
+	// DriverConfigKind is the kind of [DriverConfig].
+	DriverConfigKind = "DriverConfig"
+	// MachineProfileKind is the kind of [MachineProfile].
+	MachineProfileKind = "MachineProfile"
+)
+
+// maxSocketPath is how long the path of a Unix socket may be: 108 bytes in struct sockaddr_un, one of them zero.
+const maxSocketPath = 107
+
+// DriverConfig says how dragoman runs on a node. Every field can be left out; flags win over it.
+type DriverConfig struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// NodeName is the name of the Node object that the process runs on. It has no default: the chart sets it by flag.
+	// +optional
+	NodeName string `json:"nodeName,omitempty"`
+
+	// Kubeconfig is the path of a kubeconfig file. Default: the ServiceAccount of the pod.
+	// +optional
+	Kubeconfig string `json:"kubeconfig,omitempty"`
+
+	// DriverName is the name of the DRA driver, at most 63 characters. Two installations on one node differ in it.
+	// Default: gpu.example.com.
+	// +optional
+	DriverName string `json:"driverName,omitempty"`
+
+	// Backend is the kind of hardware. Default: mock.
+	// +optional
+	Backend string `json:"backend,omitempty"`
+
+	// MockProfile is the machine that the backend mock makes up: the name of a built-in profile or the path of a
+	// MachineProfile file. Default: example.
+	// +optional
+	MockProfile string `json:"mockProfile,omitempty"`
+
+	// KubeletDir is the root directory of the kubelet. Default: /var/lib/kubelet.
+	// +optional
+	KubeletDir string `json:"kubeletDir,omitempty"`
+
+	// CDIDir is where the container runtime looks for CDI files. Default: /var/run/cdi.
+	// +optional
+	CDIDir string `json:"cdiDir,omitempty"`
+
+	// StateDir is where the process remembers what is prepared. It must be emptied by a reboot, so it belongs on a
+	// tmpfs. Default: /run/dragoman.
+	// +optional
+	StateDir string `json:"stateDir,omitempty"`
+
+	// PodUID is the UID of the pod that the process runs in. With it, two instances of a rolling update can run side
+	// by side. Default: none.
+	// +optional
+	PodUID string `json:"podUID,omitempty"`
+
+	// HTTPAddress is the address, as host:port, of metrics and health checks; "" turns them off.
+	// Default: 127.0.0.1:8080.
+	// +optional
+	HTTPAddress *string `json:"httpAddress,omitempty"`
+
+	// Logging says what the log looks like.
+	// +optional
+	Logging Logging `json:"logging,omitzero"`
+}
+
+// Logging says what the log looks like.
+type Logging struct {
+	// Format is text or json. Default: text.
+	// +enum=text,json
+	// +optional
+	Format string `json:"format,omitempty"`
+
+	// Verbosity is how much is logged: 0 what an operator must know, 2 what changes, 4 each call, 6 everything.
+	// Default: 2.
+	// +minimum=0
+	// +optional
+	Verbosity *int `json:"verbosity,omitempty"`
+}
+
+// DecodeDriverConfig reads a DriverConfig strictly. What the file leaves out stays empty, so that flags can be laid
+// over it before SetDefaults.
+func DecodeDriverConfig(raw []byte) (*DriverConfig, field.ErrorList) {
+	config := &DriverConfig{}
+	gvk := schema.GroupVersionKind{Group: GroupName, Version: Version, Kind: DriverConfigKind}
+	if errs := strict.Decode(raw, nil, gvk, config); len(errs) > 0 {
+		return nil, errs
+	}
+	return config, nil
+}
+
+// SetDefaults sets what is empty; [DriverConfig] says to what.
+func (c *DriverConfig) SetDefaults() {
+	c.APIVersion, c.Kind = GroupVersion, DriverConfigKind
+	setDefault(&c.DriverName, "gpu.example.com")
+	setDefault(&c.Backend, "mock")
+	setDefault(&c.MockProfile, "example")
+	setDefault(&c.KubeletDir, "/var/lib/kubelet")
+	setDefault(&c.CDIDir, "/var/run/cdi")
+	setDefault(&c.StateDir, "/run/dragoman")
+	setDefault(&c.Logging.Format, "text")
+	if c.HTTPAddress == nil {
+		c.HTTPAddress = new("127.0.0.1:8080")
+	}
+	if c.Logging.Verbosity == nil {
+		c.Logging.Verbosity = new(2)
+	}
+}
+
+func setDefault(s *string, value string) {
+	if *s == "" {
+		*s = value
+	}
+}
+
+// Validate reports all that is wrong with a config after SetDefaults.
+func (c *DriverConfig) Validate() field.ErrorList {
+	var errs field.ErrorList
+	invalid := func(name, value string, problems ...string) {
+		for _, problem := range problems {
+			errs = append(errs, field.Invalid(field.NewPath(name), value, problem))
+		}
+	}
+	if c.NodeName == "" {
+		errs = append(errs, field.Required(field.NewPath("nodeName"), "set it here or with --node-name"))
+	} else {
+		invalid("nodeName", c.NodeName, validation.IsDNS1123Subdomain(c.NodeName)...)
+	}
+	invalid("driverName", c.DriverName, validation.IsDNS1123Subdomain(c.DriverName)...)
+	if most := validation.DNS1123LabelMaxLength; len(c.DriverName) > most {
+		errs = append(errs, field.TooLong(field.NewPath("driverName"), c.DriverName, most))
+	}
+	invalid("backend", c.Backend, validation.IsDNS1123Label(c.Backend)...)
+	if c.PodUID != "" && !isUID(c.PodUID) {
+		invalid("podUID", c.PodUID, "must be at most 64 letters, digits and dashes")
+	}
+	for _, dir := range []struct{ name, path string }{
+		{"kubeletDir", c.KubeletDir}, {"cdiDir", c.CDIDir}, {"stateDir", c.StateDir},
+	} {
+		if !filepath.IsAbs(dir.path) {
+			invalid(dir.name, dir.path, "must be an absolute path")
+		}
+	}
+	errs = append(errs, c.validateSocketPaths()...)
+	errs = append(errs, c.validateHTTPAddress()...)
+	return append(errs, c.Logging.validate()...)
+}
+
+// validateSocketPaths checks the sockets that the helper library makes below the kubelet's directory.
+func (c *DriverConfig) validateSocketPaths() field.ErrorList {
+	plugin := "dra.sock"
+	if c.PodUID != "" {
+		plugin = "dra-" + c.PodUID + ".sock"
+	}
+	var errs field.ErrorList
+	for _, socket := range []string{
+		filepath.Join(c.KubeletDir, "plugins", c.DriverName, plugin),
+		c.registrationSocket(),
+	} {
+		if over := len(socket) - maxSocketPath; over > 0 {
+			errs = append(errs, field.Invalid(field.NewPath("kubeletDir"), c.KubeletDir, fmt.Sprintf(
+				"the socket path %s has %d bytes and may have %d; make kubeletDir or driverName %d bytes shorter",
+				socket, len(socket), maxSocketPath, over)))
+		}
+	}
+	return errs
+}
+
+// registrationSocket has the length of the path that kubeletplugin.RollingUpdateRegistrarSocketFile chooses: the first
+// of these names that it believes to fit. It counts with one byte more than the kernel and Go accept.
+func (c *DriverConfig) registrationSocket() string {
+	dir := filepath.Join(c.KubeletDir, "plugins_registry")
+	if c.PodUID == "" {
+		return filepath.Join(dir, c.DriverName+"-reg.sock")
+	}
+	const hashOfUID, hashOfBoth = 11, 22
+	for _, name := range []string{
+		c.DriverName + "-" + c.PodUID,
+		c.DriverName + "-" + strings.Repeat("#", hashOfUID),
+	} {
+		if socket := filepath.Join(dir, name+"-reg.sock"); len(socket) <= maxSocketPath+1 {
+			return socket
+		}
+	}
+	return filepath.Join(dir, "dra-"+strings.Repeat("#", hashOfBoth)+"-reg.sock")
+}
+
+func (c *DriverConfig) validateHTTPAddress() field.ErrorList {
+	if c.HTTPAddress == nil || *c.HTTPAddress == "" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(*c.HTTPAddress)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		detail := `must be host:port, such as "127.0.0.1:8080", or "" for none`
+		return field.ErrorList{field.Invalid(field.NewPath("httpAddress"), *c.HTTPAddress, detail)}
+	}
+	return nil
+}
+
+func (l *Logging) validate() field.ErrorList {
+	var errs field.ErrorList
+	at := field.NewPath("logging")
+	if l.Format != "text" && l.Format != "json" {
+		errs = append(errs, field.NotSupported(at.Child("format"), l.Format, []string{"text", "json"}))
+	}
+	if l.Verbosity != nil && *l.Verbosity < 0 {
+		errs = append(errs, field.Invalid(at.Child("verbosity"), *l.Verbosity, "must not be negative"))
+	}
+	return errs
+}
+
+func isUID(s string) bool {
+	outside := func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && r != '-'
+	}
+	return s != "" && len(s) <= 64 && !strings.ContainsFunc(s, outside)
+}

@@ -1,0 +1,88 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// GroupName is the API group of the configuration in claims.
+const GroupName = "gpu.resource.example.com"
+
+// Version is the version of the API group in this package.
+const Version = "v1alpha1"
+
+// GpuConfigKind is the kind of [GpuConfig].
+const GpuConfigKind = "GpuConfig"
+
+// GroupVersion returns the API group and version of this package.
+func GroupVersion() schema.GroupVersion {
+	return schema.GroupVersion{Group: GroupName, Version: Version}
+}
+
+// GpuConfig is the configuration of the GPUs that a request of a claim gets. All of it is optional: a claim without
+// any configuration gets what [Default] returns.
+//
+// +kubebuilder:object:root=true
+type GpuConfig struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// Sharing says how several users of one GPU share it. Default: TimeSlicing with interval Default.
+	// +optional
+	Sharing *GpuSharing `json:"sharing,omitempty"`
+}
+
+// GpuSharingStrategy is a way to share a GPU.
+type GpuSharingStrategy string
+
+const (
+	// TimeSlicingStrategy lets the users of a GPU take turns.
+	TimeSlicingStrategy GpuSharingStrategy = "TimeSlicing"
+	// SpacePartitioningStrategy gives each user of a GPU a part of it.
+	SpacePartitioningStrategy GpuSharingStrategy = "SpacePartitioning"
+)
+
+// TimeSliceInterval is how long a user of a time-sliced GPU runs before the next one does.
+type TimeSliceInterval string
+
+const (
+	// DefaultTimeSlice leaves the interval to the GPU.
+	DefaultTimeSlice TimeSliceInterval = "Default"
+	// ShortTimeSlice is for users that want short answer times.
+	ShortTimeSlice TimeSliceInterval = "Short"
+	// MediumTimeSlice is between Short and Long.
+	MediumTimeSlice TimeSliceInterval = "Medium"
+	// LongTimeSlice is for users that want throughput.
+	LongTimeSlice TimeSliceInterval = "Long"
+)
+
+// GpuSharing says how several users of one GPU share it.
+type GpuSharing struct {
+	// Strategy is TimeSlicing or SpacePartitioning. Required.
+	Strategy GpuSharingStrategy `json:"strategy"`
+
+	// TimeSlicingConfig belongs to the strategy TimeSlicing and is refused with another one.
+	// +optional
+	TimeSlicingConfig *TimeSlicingConfig `json:"timeSlicingConfig,omitempty"`
+
+	// SpacePartitioningConfig belongs to the strategy SpacePartitioning and is refused with another one.
+	// +optional
+	SpacePartitioningConfig *SpacePartitioningConfig `json:"spacePartitioningConfig,omitempty"`
+}
+
+// TimeSlicingConfig configures the strategy TimeSlicing.
+type TimeSlicingConfig struct {
+	// Interval is Default, Short, Medium or Long. Default: Default.
+	// +optional
+	Interval TimeSliceInterval `json:"interval,omitempty"`
+}
+
+// SpacePartitioningConfig configures the strategy SpacePartitioning.
+type SpacePartitioningConfig struct {
+	// PartitionCount is the number of parts; not negative. Default: 1 if spacePartitioningConfig is not given at all,
+	// 0 if it is given without partitionCount.
+	// +optional
+	PartitionCount int `json:"partitionCount,omitempty"`
+}
+
+var _ runtime.Object = (*GpuConfig)(nil)

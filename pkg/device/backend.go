@@ -1,0 +1,102 @@
+package device
+
+import (
+	"context"
+	"encoding/json"
+
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	cdispecs "tags.cncf.io/container-device-interface/specs-go"
+)
+
+// Backend is one kind of hardware on this node. All methods may be called concurrently; for one claim the caller
+// makes one call at a time, across processes too.
+type Backend interface {
+	// Devices says which devices the node has now. An empty snapshot and nil means "none here"; being unable to look
+	// is an error, upon which the caller keeps what it saw last. Names are stable: the same device has the same name
+	// after a restart of this process and of the node.
+	Devices(ctx context.Context) (Snapshot, error)
+
+	// Prepare sets the devices of r up and returns one [Grant] for each, in the order of r.Devices. The same
+	// question gets the same answer, and whatever of it is missing on the node is made again. For a result with
+	// admin access it must not change the device in any way: somebody else may be using it.
+	//
+	// Before it changes anything that outlives the call it hands [Request.Remember] what undoing the change takes.
+	// When it returns an error, the caller asks for Unprepare with what was remembered, now or after a restart.
+	Prepare(ctx context.Context, r Request) ([]Grant, error)
+
+	// Unprepare takes back what Prepare did for one device. A grant that is unknown, was taken back before, or whose
+	// device is gone is not an error. g.Edits is nil here. It needs no free disk space.
+	Unprepare(ctx context.Context, g Grant) error
+}
+
+// Watcher is implemented by a backend that can tell when its devices changed (hot-plug, health).
+type Watcher interface {
+	// Watch calls changed whenever Devices may answer differently than before, until ctx ends; then it returns nil.
+	// An error means that watching is not possible; the caller then looks now and then instead.
+	Watch(ctx context.Context, changed func()) error
+}
+
+// Sweeper is implemented by a backend that may find leftovers of its own on the node that no record knows of.
+type Sweeper interface {
+	// Sweep removes what was made for any claim for which known answers false.
+	Sweep(ctx context.Context, known func(claim types.UID) bool) error
+}
+
+// Snapshot is what a backend sees at one moment. Devices and the counter sets that they consume come in one answer,
+// since one device that refers to a counter set that is not there costs the whole pool
+// (k8s.io/dynamic-resource-allocation/resourceslice, validation.go).
+type Snapshot struct {
+	// Devices in any order, with names that are DNS labels and differ from each other.
+	Devices []Device
+	// SharedCounters are the counter sets which Devices consume, in any order.
+	SharedCounters []resourceapi.CounterSet
+}
+
+// Device is one allocatable device: what the scheduler chooses by, and its health.
+type Device struct {
+	resourceapi.Device
+	Health Health
+}
+
+// Health says whether a device can be used. The zero value means healthy.
+type Health struct {
+	Unhealthy bool
+	// Reason is a sentence for people; empty when healthy, never when not.
+	Reason string
+}
+
+// Claim names the ResourceClaim for which something is done. The UID alone identifies it; a name may come again.
+type Claim struct {
+	Namespace, Name string
+	UID             types.UID
+}
+
+// Request asks a backend to set up devices of one claim that share one configuration.
+type Request struct {
+	Claim Claim
+	// Config is the decoded, defaulted and validated configuration of the group, for example *v1alpha1.GpuConfig.
+	// Never nil.
+	Config runtime.Object
+	// Devices are the allocation results of the group: which device of which pool, for which request, with which
+	// share of it, and whether for admin access.
+	Devices []resourceapi.DeviceRequestAllocationResult
+	// All holds all results of the claim on this driver, those of Devices included, in the order of the allocation.
+	All []resourceapi.DeviceRequestAllocationResult
+	// Remember keeps what undoing takes for the device Devices[i] and returns when a crash can no longer lose it. A
+	// later call for the same device replaces what an earlier one gave. Never nil.
+	Remember func(i int, undo json.RawMessage) error
+}
+
+// Grant is what one device of a request got.
+type Grant struct {
+	Claim Claim
+	// Result is the allocation result that is granted.
+	Result resourceapi.DeviceRequestAllocationResult
+	// Edits are what the container runtime changes in a container that gets the device; never empty after Prepare
+	// (CDI cannot resolve a device without edits).
+	Edits *cdispecs.ContainerEdits
+	// Undo is what Remember was given last for this device; nil if it never was called.
+	Undo json.RawMessage
+}

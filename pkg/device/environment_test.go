@@ -1,0 +1,133 @@
+package device_test
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	gpuv1alpha1 "example.com/dragoman/api/gpu/v1alpha1"
+	"example.com/dragoman/pkg/device"
+)
+
+const claimUID = "8f2b0c1e-0000-4000-8000-000000000001"
+
+func result(
+	name string, change ...func(*resourceapi.DeviceRequestAllocationResult),
+) resourceapi.DeviceRequestAllocationResult {
+	r := resourceapi.DeviceRequestAllocationResult{
+		Request: "gpu", Driver: "gpu.example.com", Pool: "node-a", Device: name,
+	}
+	for _, c := range change {
+		c(&r)
+	}
+	return r
+}
+
+func admin(r *resourceapi.DeviceRequestAllocationResult) { r.AdminAccess = ptr.To(true) }
+
+func share(id types.UID, memory string) func(*resourceapi.DeviceRequestAllocationResult) {
+	return func(r *resourceapi.DeviceRequestAllocationResult) {
+		r.ShareID = &id
+		r.ConsumedCapacity = map[resourceapi.QualifiedName]resource.Quantity{"memory": resource.MustParse(memory)}
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	partitions := &gpuv1alpha1.GpuConfig{Sharing: &gpuv1alpha1.GpuSharing{
+		Strategy:                gpuv1alpha1.SpacePartitioningStrategy,
+		SpacePartitioningConfig: &gpuv1alpha1.SpacePartitioningConfig{PartitionCount: 4},
+	}}
+	first, second := share("11111111-a", "16Gi"), share("22222222-b", "8Gi")
+	tests := map[string]struct {
+		config  *gpuv1alpha1.GpuConfig
+		devices []resourceapi.DeviceRequestAllocationResult
+		want    []string // of the first device
+	}{
+		"a whole device has the names of the upstream example driver": {
+			devices: []resourceapi.DeviceRequestAllocationResult{result("gpu-0")},
+			want: []string{
+				"GPU_DEVICE_0=gpu-0",
+				"GPU_DEVICE_GPU_0_RESOURCE_CLAIM=" + claimUID,
+				"GPU_DEVICE_0_SHARING_STRATEGY=TimeSlicing",
+				"GPU_DEVICE_0_TIMESLICE_INTERVAL=Default",
+			},
+		},
+		"a device name with dashes gives names that shells accept": {
+			devices: []resourceapi.DeviceRequestAllocationResult{result("gpu-0-partition-1")},
+			want: []string{
+				"GPU_DEVICE_0_PARTITION_1=gpu-0-partition-1",
+				"GPU_DEVICE_GPU_0_PARTITION_1_RESOURCE_CLAIM=" + claimUID,
+				"GPU_DEVICE_0_PARTITION_1_SHARING_STRATEGY=TimeSlicing",
+				"GPU_DEVICE_0_PARTITION_1_TIMESLICE_INTERVAL=Default",
+			},
+		},
+		"only the device that is there for admin purposes says so": {
+			devices: []resourceapi.DeviceRequestAllocationResult{result("gpu-1", admin), result("gpu-2")},
+			want: []string{
+				"GPU_DEVICE_1=gpu-1",
+				"GPU_DEVICE_GPU_1_RESOURCE_CLAIM=" + claimUID,
+				"GPU_DEVICE_1_ADMIN_ACCESS=true",
+				"GPU_DEVICE_1_SHARING_STRATEGY=TimeSlicing",
+				"GPU_DEVICE_1_TIMESLICE_INTERVAL=Default",
+			},
+		},
+		"space partitioning says how many": {
+			config:  partitions,
+			devices: []resourceapi.DeviceRequestAllocationResult{result("gpu-3")},
+			want: []string{
+				"GPU_DEVICE_3=gpu-3",
+				"GPU_DEVICE_GPU_3_RESOURCE_CLAIM=" + claimUID,
+				"GPU_DEVICE_3_SHARING_STRATEGY=SpacePartitioning",
+				"GPU_DEVICE_3_PARTITION_COUNT=4",
+			},
+		},
+		"the only share of a device keeps the plain names": {
+			devices: []resourceapi.DeviceRequestAllocationResult{result("gpu-0", first), result("gpu-1", second)},
+			want: []string{
+				"GPU_DEVICE_0=gpu-0",
+				"GPU_DEVICE_GPU_0_RESOURCE_CLAIM=" + claimUID,
+				"GPU_DEVICE_0_SHARING_STRATEGY=TimeSlicing",
+				"GPU_DEVICE_0_TIMESLICE_INTERVAL=Default",
+				"GPU_DEVICE_0_MEMORY=16Gi",
+			},
+		},
+		"two shares of one device do not overwrite each other": {
+			devices: []resourceapi.DeviceRequestAllocationResult{result("gpu-0", first), result("gpu-0", second)},
+			want: []string{
+				"GPU_DEVICE_0_SHARE_11111111=gpu-0",
+				"GPU_DEVICE_GPU_0_SHARE_11111111_RESOURCE_CLAIM=" + claimUID,
+				"GPU_DEVICE_0_SHARE_11111111_SHARING_STRATEGY=TimeSlicing",
+				"GPU_DEVICE_0_SHARE_11111111_TIMESLICE_INTERVAL=Default",
+				"GPU_DEVICE_0_SHARE_11111111_MEMORY=16Gi",
+			},
+		},
+	}
+	shellSafe := regexp.MustCompile(`^[A-Z0-9_]+$`)
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			config := test.config
+			if config == nil {
+				config = gpuv1alpha1.Default()
+			}
+			request := device.Request{
+				Claim: device.Claim{Namespace: "team-a", Name: "train", UID: claimUID}, Config: config,
+				Devices: test.devices, All: test.devices,
+			}
+			got := device.Environment(request, 0)
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("environment (-want +got):\n%s", diff)
+			}
+			for _, variable := range got {
+				if key, _, _ := strings.Cut(variable, "="); !shellSafe.MatchString(key) {
+					t.Errorf("the name of %q is not safe in a shell", variable)
+				}
+			}
+		})
+	}
+}

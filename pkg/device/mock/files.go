@@ -1,0 +1,149 @@
+package mock
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"example.com/dragoman/pkg/device"
+)
+
+// The files of the backend are <Dir>/<claim UID>/<device>[.<share ID>].json; device names have no dots. They are only
+// ever touched through an os.Root of Dir, which nothing leads out of.
+
+// temporary ends the name of a file that is being written. One caller at a time writes for a claim, so the name is
+// always the same, and a process that died leaves nothing that the next one does not find.
+const temporary = ".tmp"
+
+// uidPattern is what may become a part of the name of a file.
+var uidPattern = regexp.MustCompile(`^[0-9a-zA-Z-]{1,64}$`)
+
+func nameable(claim types.UID, share *types.UID) bool {
+	return uidPattern.MatchString(string(claim)) && (share == nil || uidPattern.MatchString(string(*share)))
+}
+
+// fileOf returns the path below Dir of what describes a device to the containers of a claim.
+func fileOf(claim types.UID, result resourceapi.DeviceRequestAllocationResult) string {
+	name := result.Device
+	if result.ShareID != nil {
+		name += "." + string(*result.ShareID)
+	}
+	return path.Join(string(claim), name+".json")
+}
+
+// filesOf returns what Prepare may have written for a grant: what it remembered, and what it would write now. Paths
+// that are not directly in the claim's directory are none of ours.
+func filesOf(g device.Grant) []string {
+	var remembered undo
+	if err := json.Unmarshal(g.Undo, &remembered); err != nil {
+		remembered = undo{} // none, or not ours: what it would write now is the same
+	}
+	files := []string{}
+	for _, file := range remembered.Files {
+		if dir, name := path.Split(file); dir == string(g.Claim.UID)+"/" && filepath.IsLocal(name) && name != "." {
+			files = append(files, file)
+		}
+	}
+	if nameable(g.Claim.UID, g.Result.ShareID) && len(validation.IsDNS1123Label(g.Result.Device)) == 0 {
+		files = append(files, fileOf(g.Claim.UID, g.Result))
+	}
+	return files
+}
+
+// write makes the file, readable for everybody. A file that is already right is left alone.
+func (b *Backend) write(file string, content []byte) (err error) {
+	if err := os.MkdirAll(filepath.Join(b.options.Dir, path.Dir(file)), 0o755); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(b.options.Dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }()
+	if there, err := root.ReadFile(file); err == nil && bytes.Equal(there, content) {
+		return nil
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, ifThere(root.Remove(file+temporary)))
+		}
+	}()
+	if err := root.WriteFile(file+temporary, content, 0o644); err != nil {
+		return err
+	}
+	if err := root.Chmod(file+temporary, 0o644); err != nil { // whatever the umask
+		return err
+	}
+	return root.Rename(file+temporary, file)
+}
+
+// remove removes the file and, if it was the last one, the directory of the claim.
+func remove(root *os.Root, file string) error {
+	for _, name := range []string{file, file + temporary} {
+		if err := ifThere(root.Remove(name)); err != nil {
+			return err
+		}
+	}
+	err := ifThere(root.Remove(path.Dir(file)))
+	if errors.Is(err, syscall.ENOTEMPTY) {
+		return nil
+	}
+	return err
+}
+
+func ifThere(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// Sweep removes the directories of claims that are not known. What does not look like one of them stays.
+func (b *Backend) Sweep(ctx context.Context, known func(claim types.UID) bool) error {
+	root, err := os.OpenRoot(b.options.Dir)
+	if err != nil {
+		return ifThere(err)
+	}
+	defer func() { _ = root.Close() }()
+	entries, err := fs.ReadDir(root.FS(), ".")
+	if err != nil {
+		return fmt.Errorf("sweep %s: %w", b.options.Dir, err)
+	}
+	var problems []error
+	for _, entry := range entries {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(append(problems, err)...)
+		}
+		name := entry.Name()
+		if !entry.IsDir() || !uidPattern.MatchString(name) || known(types.UID(name)) {
+			continue
+		}
+		if err := root.RemoveAll(name); err != nil {
+			problems = append(problems, fmt.Errorf("sweep %s: %w", b.options.Dir, err))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// inContainer is the name of a device inside of a container.
+func inContainer(result resourceapi.DeviceRequestAllocationResult) string {
+	const shareLength = 8
+	name := []string{result.Device}
+	if share := result.ShareID; share != nil {
+		name = append(name, string(*share)[:min(len(*share), shareLength)])
+	}
+	return strings.Join(name, "-")
+}

@@ -1,0 +1,84 @@
+package checkpoint
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"syscall"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// ErrNotFound means that nothing is remembered of a claim.
+var ErrNotFound = errors.New("there is no record")
+
+// CorruptError means that a claim was recorded, but that its record cannot be read. The claim must not be taken for one
+// that is not prepared: its markers still say which devices it holds.
+type CorruptError struct {
+	UID types.UID
+	// Path is where the record belongs.
+	Path string
+	// QuarantinedTo is where the unreadable record is now; empty if it was not moved.
+	QuarantinedTo string
+	// Earlier means that it was moved before this call, and reported then.
+	Earlier bool
+	Reason  string
+}
+
+func (e *CorruptError) Error() string {
+	if e.QuarantinedTo == "" {
+		return fmt.Sprintf("record %s is corrupt: %s", e.Path, e.Reason)
+	}
+	return fmt.Sprintf("record %s is corrupt: %s; it was moved to %s, and the claim keeps its devices until it is "+
+		"unprepared", e.Path, e.Reason, e.QuarantinedTo)
+}
+
+// VersionError means that a newer program wrote the record of a claim. The record is left alone and the claim keeps its
+// devices.
+type VersionError struct {
+	UID     types.UID
+	Path    string
+	Version int
+}
+
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("record %s has format v%d, this program reads formats up to v%d: run the newer version of the "+
+		"driver again until the pods of the claim are gone", e.Path, e.Version, formatVersion)
+}
+
+// HeldError means that another claim owns a device on this node.
+type HeldError struct {
+	Key DeviceKey
+	// By is the owner; without a UID if the marker does not say.
+	By Claim
+	// Path is the marker.
+	Path string
+}
+
+func (e *HeldError) Error() string {
+	if e.By.UID == "" {
+		return fmt.Sprintf("%s is held, but the marker %s does not say by which claim: "+
+			"remove it when no container uses the device", e.Key, e.Path)
+	}
+	return fmt.Sprintf("%s is held by claim %s: it becomes free when the pods of that claim are gone from this node",
+		e.Key, e.By)
+}
+
+// explain wraps err, which names the file, with what can be done about it.
+func (s *Store) explain(doing string, err error) error {
+	var todo string
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		todo = "free space in the file system of " + s.dir
+	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
+		todo = "make " + s.dir + " writable for this process"
+	case errors.Is(err, syscall.ENOTDIR):
+		todo = "make " + filepath.Clean(s.dir) + " a directory"
+	default:
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	return fmt.Errorf("%s: %w; %s", doing, err, todo)
+}

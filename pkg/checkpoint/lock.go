@@ -1,0 +1,214 @@
+package checkpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Lock waits until nobody else works on the claim, in this process and in others that use the same directory, or until
+// ctx ends. It does not poll. If the lock is free, it is given even if ctx ended before. The lock ends with unlock,
+// which may be called more than once, or with the process.
+func (s *Store) Lock(ctx context.Context, uid types.UID) (unlock func(), err error) {
+	path, err := s.path("locks", uid, "")
+	if err != nil {
+		return nil, err
+	}
+	leave, err := s.turns.enter(ctx, uid)
+	if err != nil {
+		return nil, waited(ctx, uid)
+	}
+	fd, err := s.lockFile(path, unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		fd, err = s.waitForFile(ctx, path, uid, leave)
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err != nil {
+		leave()
+		return nil, s.explain("lock claim", err)
+	}
+	return sync.OnceFunc(func() { s.unlockClaim(fd, path, uid); leave() }), nil
+}
+
+// TryLock is [Store.Lock] without waiting; it returns nil for unlock if somebody works on the claim.
+func (s *Store) TryLock(uid types.UID) (unlock func(), err error) {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	unlock, err = s.Lock(ended, uid)
+	if errors.Is(err, context.Canceled) {
+		return nil, nil
+	}
+	return unlock, err
+}
+
+func waited(ctx context.Context, uid types.UID) error {
+	return fmt.Errorf("wait for the lock of claim %s, another call or instance of the driver is working on it: %w",
+		uid, context.Cause(ctx))
+}
+
+// waitForFile waits for the lock in a goroutine, since flock(2) cannot be cancelled. If ctx ends first, the goroutine
+// stays until it gets the lock, and gives it back; leave is called only then, so that at most one waits per claim.
+func (s *Store) waitForFile(ctx context.Context, path string, uid types.UID, leave func()) (int, error) {
+	if ctx.Err() != nil {
+		leave()
+		return -1, waited(ctx, uid)
+	}
+	type result struct {
+		fd  int
+		err error
+	}
+	got := make(chan result, 1)
+	go func() {
+		fd, err := s.lockFile(path, unix.LOCK_EX)
+		got <- result{fd, err}
+	}()
+	select {
+	case r := <-got:
+		if r.err != nil {
+			leave()
+			return -1, s.explain("lock claim", r.err)
+		}
+		return r.fd, nil
+	case <-ctx.Done():
+		go func() {
+			if r := <-got; r.err == nil {
+				s.unlockClaim(r.fd, path, uid)
+			}
+			leave()
+		}()
+		return -1, waited(ctx, uid)
+	}
+}
+
+// lockFile makes the file at path, if it is missing, and locks it.
+func (s *Store) lockFile(path string, how int) (int, error) {
+	return lock(path, how, func() (fd int, err error) {
+		err = s.withTree(func() error {
+			fd, err = unix.Open(path, unix.O_CREAT|unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+			return pathError("open", path, err)
+		})
+		return fd, err
+	})
+}
+
+// lock locks what open opens at path. Since that may have been removed before it was locked, by who unlocked it, lock
+// looks afterwards whether it is still the one at path, and begins anew if not.
+func lock(path string, how int, open func() (int, error)) (int, error) {
+	for {
+		fd, err := open()
+		if err != nil {
+			return -1, err
+		}
+		if err := flock(fd, how); err != nil {
+			_ = unix.Close(fd)
+			return -1, pathError("flock", path, err)
+		}
+		var locked, current unix.Stat_t
+		err = unix.Fstat(fd, &locked)
+		if err == nil {
+			err = unix.Stat(path, &current)
+		}
+		if err == nil && locked.Ino == current.Ino && locked.Dev == current.Dev {
+			return fd, nil
+		}
+		_ = unix.Close(fd)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return -1, pathError("stat", path, err)
+		}
+	}
+}
+
+func flock(fd, how int) error {
+	for {
+		if err := unix.Flock(fd, how); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// unlockClaim keeps the lock file of a claim that has a record, so that taking the claim back can lock it although the
+// disk is full. Otherwise it removes the file while it is still locked: who waits for it notices, and makes a new one.
+func (s *Store) unlockClaim(fd int, path string, uid types.UID) {
+	if known, err := s.Has(uid); err == nil && !known {
+		_ = unix.Unlink(path)
+	}
+	_ = unix.Close(fd)
+}
+
+func pathError(op, path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &os.PathError{Op: op, Path: path, Err: err}
+}
+
+// turns lets one goroutine of this process at a time work on a claim.
+type turns struct {
+	mu      sync.Mutex
+	byClaim map[types.UID]*turn
+}
+
+type turn struct {
+	taken chan struct{} // holds one element while somebody has the turn
+	users int           // who has it or waits for it
+}
+
+// enter waits for the turn of uid or the end of ctx. A free turn is given even if ctx ended before.
+func (t *turns) enter(ctx context.Context, uid types.UID) (leave func(), err error) {
+	t.mu.Lock()
+	mine := t.byClaim[uid]
+	if mine == nil {
+		mine = &turn{taken: make(chan struct{}, 1)}
+		t.byClaim[uid] = mine
+	}
+	mine.users++
+	t.mu.Unlock()
+
+	select {
+	case mine.taken <- struct{}{}:
+		return func() { <-mine.taken; t.drop(uid, mine) }, nil
+	default:
+	}
+	select {
+	case mine.taken <- struct{}{}:
+		return func() { <-mine.taken; t.drop(uid, mine) }, nil
+	case <-ctx.Done():
+		t.drop(uid, mine)
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (t *turns) drop(uid types.UID, mine *turn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if mine.users--; mine.users == 0 {
+		delete(t.byClaim, uid)
+	}
+}
+
+// sweepLocks removes the lock files of unknown claims that a process left when it died, unless somebody holds them.
+func (s *Store) sweepLocks() error {
+	entries, err := os.ReadDir(filepath.Join(s.dir, "locks"))
+	if err != nil {
+		return s.explain("sweep lock files", err)
+	}
+	for _, entry := range entries {
+		uid := types.UID(entry.Name())
+		if known, err := s.Has(uid); known || err != nil {
+			continue
+		}
+		if unlock, err := s.TryLock(uid); err == nil && unlock != nil {
+			unlock() // which removes the file
+		}
+	}
+	return nil
+}

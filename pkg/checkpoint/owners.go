@@ -1,0 +1,148 @@
+package checkpoint
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// A marker is a symbolic link whose target is not a path but a text: who holds what. One system call makes it, with its
+// content, or says that it is there already, so that of two processes exactly one succeeds; and ls -l shows the owners.
+type marker struct {
+	DeviceKey
+	Claim Claim `json:"claim"`
+}
+
+// markerName is <device>-<8 hex digits of the SHA-256 of the pool>[-<share>]: pool names may hold slashes.
+func (k DeviceKey) markerName() (string, error) {
+	if !isName(k.Device, ".") || k.ShareID != "" && !isName(k.ShareID, "") {
+		return "", fmt.Errorf("device %q with share %q cannot be part of a file name", k.Device, k.ShareID)
+	}
+	sum := sha256.Sum256([]byte(k.Pool))
+	name := k.Device + "-" + hex.EncodeToString(sum[:4])
+	if k.ShareID != "" {
+		name += "-" + k.ShareID
+	}
+	return name, nil
+}
+
+// Hold makes the claim the owner of a device, or of a share of one, unless another claim owns it: then it returns a
+// *[HeldError]. Holding what the claim holds already changes nothing. The caller holds the claim's lock.
+func (s *Store) Hold(k DeviceKey, by Claim) error {
+	name, err := k.markerName()
+	if err != nil {
+		return fmt.Errorf("hold %s: %w", k, err)
+	}
+	target, err := json.Marshal(marker{DeviceKey: k, Claim: by})
+	if err != nil {
+		return fmt.Errorf("hold %s: %w", k, err)
+	}
+	path := filepath.Join(s.dir, "owners", name)
+	for {
+		there, err := readMarker(path)
+		switch {
+		case err == nil && there.Claim.UID == by.UID && there.DeviceKey == k:
+			return nil
+		case err == nil:
+			return &HeldError{Key: k, By: there.Claim, Path: path}
+		case !errors.Is(err, fs.ErrNotExist):
+			return &HeldError{Key: k, Path: path}
+		}
+		err = s.withTree(func() error { return os.Symlink(string(target), path) })
+		if !errors.Is(err, fs.ErrExist) {
+			return s.explain("hold "+k.String(), err)
+		}
+	}
+}
+
+// Release ends the claim's ownership of the given devices; those that others hold are not touched. The caller holds the
+// claim's lock.
+func (s *Store) Release(by types.UID, keys ...DeviceKey) error {
+	var problems []error
+	for _, k := range keys {
+		name, err := k.markerName()
+		if err == nil {
+			err = s.release(by, filepath.Join(s.dir, "owners", name))
+		}
+		if err != nil {
+			problems = append(problems, s.explain("release "+k.String(), err))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// ReleaseAll is [Store.Release] for all devices that the claim holds. It looks at every marker of the node.
+func (s *Store) ReleaseAll(by types.UID) error {
+	var problems []error
+	err := s.eachMarker(func(path string, m marker, err error) {
+		if err == nil && m.Claim.UID == by {
+			problems = append(problems, s.explain("release "+m.DeviceKey.String(), s.release(by, path)))
+		}
+	})
+	return errors.Join(append(problems, err)...)
+}
+
+func (s *Store) release(by types.UID, path string) error {
+	there, err := readMarker(path)
+	if err == nil && there.Claim.UID == by {
+		err = os.Remove(path)
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errUnreadable) {
+		return nil
+	}
+	return err
+}
+
+// Held returns who owns what, and what is wrong with each marker that cannot be read. It needs no lock.
+func (s *Store) Held() (held map[DeviceKey]Claim, bad []error, err error) {
+	held = map[DeviceKey]Claim{}
+	err = s.eachMarker(func(_ string, m marker, err error) {
+		if err != nil {
+			bad = append(bad, err)
+			return
+		}
+		held[m.DeviceKey] = m.Claim
+	})
+	return held, bad, err
+}
+
+func (s *Store) eachMarker(do func(path string, m marker, err error)) error {
+	dir := filepath.Join(s.dir, "owners")
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return s.explain("read markers", err)
+	}
+	for _, entry := range entries {
+		path := filepath.Join(dir, entry.Name())
+		m, err := readMarker(path)
+		if !errors.Is(err, fs.ErrNotExist) {
+			do(path, m, err)
+		}
+	}
+	return nil
+}
+
+// errUnreadable means that something is at the place of a marker which this program did not make.
+var errUnreadable = errors.New("it does not say who holds the device")
+
+func readMarker(path string) (marker, error) {
+	var m marker
+	target, err := os.Readlink(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return m, err
+	case err == nil:
+		err = json.Unmarshal([]byte(target), &m)
+	}
+	if err != nil || m.Claim.UID == "" {
+		return m, fmt.Errorf("read marker %s: %w; remove it when no container uses the device", path, errUnreadable)
+	}
+	return m, nil
+}

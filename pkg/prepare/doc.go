@@ -1,0 +1,28 @@
+// Package prepare carries out what a claim asks for and takes it back. It decides nothing about configurations (package
+// claim does) and knows no hardware (device.Backend does): it sees to it that what is remembered, what the hardware
+// does and what the container runtime reads fit together, whatever happens between any two lines.
+//
+// # Order
+//
+// Prepare: lock the claim, record the intent, hold the devices, let the backend act, write the CDI file, record the
+// proof, answer. A backend's change of hardware is in the record before it is made. Unprepare runs backwards: the CDI
+// file goes first, so that no container can start with a device that is half taken back, and the record goes last.
+// What is missing counts as done, and nothing in Unprepare needs free space or the API server.
+//
+// Both can die anywhere, and both can be called again, by another process too: nothing is kept in memory between calls.
+// A repeated Prepare asks the backend again, makes again what is missing, and gives the same answer.
+//
+// # What holds at every moment
+//
+// An effect of a claim has a record (I2), and a device that a claim may have changed has that claim's marker (I3): it
+// is set before the first effect and removed after the last one is undone. So a claim that finds another one's marker
+// on its device has no effect there, and leaves the device alone when it is taken back.
+//
+// # When the record of a claim cannot be read
+//
+// The claim's markers still say which devices it holds. Prepare makes a new record and lets the backend converge;
+// Unprepare gives the backend grants without Undo and asks a [device.Sweeper] to remove the rest.
+//
+// The room is larger than others because preparing, taking back and restoring share one order of effects, and the
+// argument that it is safe is about all three at once.
+package prepare

@@ -1,0 +1,209 @@
+package inventory
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"slices"
+	"time"
+
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+
+	"example.com/dragoman/pkg/device"
+)
+
+const (
+	// relook is how often the devices are looked at without being asked to, for what nobody tells of.
+	relook = time.Minute
+	// settle is how long a change has to be followed by others before the devices are looked at.
+	settle = 100 * time.Millisecond
+	// pause is the least time from one look to the next: devices that flap cost one write a second at most.
+	pause = time.Second
+	// maxRetry bounds the waiting after looks that failed, which doubles from pause.
+	maxRetry = 30 * time.Second
+)
+
+// Options are what an [Inventory] needs.
+type Options struct {
+	Backend              device.Backend
+	DriverName, NodeName string
+}
+
+// Update is the node's devices as they are now. To be read only.
+type Update struct {
+	// Slices is what to publish. Nil as long as no look succeeded: then nothing must be published.
+	Slices []resourceapi.ResourceSliceSpec
+	// Devices are all that were seen, those left out of the slices included, in natural order of their names.
+	Devices []device.Device
+	// LeftOut is what was seen and is not published.
+	LeftOut []LeftOut
+	// Err says why the last look failed; the rest is then from the last look that did not.
+	Err error
+	// WatchErr says why the backend does not tell of changes, which it otherwise could. Until it does again, changes
+	// are seen within a minute.
+	WatchErr error
+}
+
+// Inventory keeps looking at the devices of a node.
+type Inventory struct {
+	options Options
+	changed chan struct{} // holds a token from a change until the look that sees it
+	last    Update
+	looked  bool
+}
+
+// New returns an inventory that has not looked yet.
+func New(o Options) *Inventory {
+	return &Inventory{options: o, changed: make(chan struct{}, 1)}
+}
+
+// Run looks at the devices at once, when the backend says that they changed, and every minute, until ctx ends; then it
+// returns nil. It calls changed after the first look, successful or not, and after each that finds something else than
+// the one before. A look that fails is repeated soon. Run must be called once only; changed is not called concurrently.
+func (i *Inventory) Run(ctx context.Context, changed func(Update)) error {
+	watching := make(chan error)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		i.watch(ctx, watching)
+	}()
+	defer func() { <-done }()
+
+	retry := pause
+	for ctx.Err() == nil {
+		snapshot, err := i.options.Backend.Devices(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		i.report(i.seen(snapshot, err), changed)
+		wait := relook
+		if err != nil {
+			wait, retry = retry, min(2*retry, maxRetry)
+		} else {
+			retry = pause
+		}
+		i.await(ctx, wait, watching, changed)
+	}
+	return nil
+}
+
+// seen returns the update after a look.
+func (i *Inventory) seen(snapshot device.Snapshot, err error) Update {
+	next := i.last
+	next.Err = err
+	if err == nil {
+		next.Slices, next.LeftOut = Slices(snapshot, i.options.DriverName, i.options.NodeName)
+		next.Devices = slices.SortedStableFunc(slices.Values(snapshot.Devices), func(a, b device.Device) int {
+			return naturalCompare(a.Name, b.Name)
+		})
+		for n := range next.Devices {
+			next.Devices[n].Device = *next.Devices[n].DeepCopy()
+		}
+	}
+	return next
+}
+
+// report tells of next if it is news.
+func (i *Inventory) report(next Update, changed func(Update)) {
+	if i.looked && sameUpdate(i.last, next) {
+		return
+	}
+	i.last, i.looked = next, true
+	changed(next)
+}
+
+// await returns when it is time to look again: after wait, or earlier when a change is told of. News from the watcher
+// itself are reported meanwhile.
+func (i *Inventory) await(ctx context.Context, wait time.Duration, watching <-chan error, changed func(Update)) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	earliest := time.Now().Add(pause)
+	tokens := i.changed
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+			i.drain()
+			return
+		case err := <-watching:
+			next := i.last
+			next.WatchErr = err
+			i.report(next, changed)
+		case <-tokens:
+			tokens = nil // What else changes until the timer fires is seen by the same look.
+			timer.Reset(max(settle, time.Until(earliest)))
+		}
+	}
+}
+
+// drain forgets changes that the look about to happen will see.
+func (i *Inventory) drain() {
+	select {
+	case <-i.changed:
+	default:
+	}
+}
+
+// watch runs the backend's watcher, if it has one, until ctx ends. One that breaks is started again as often as the
+// devices are looked at anyway. Its error is said on watching, and nil once it has held for as long.
+func (i *Inventory) watch(ctx context.Context, watching chan<- error) {
+	watcher, ok := i.options.Backend.(device.Watcher)
+	for broken := false; ok; broken = true {
+		err := i.watchOnce(ctx, watcher, func(ctx context.Context) {
+			if broken {
+				say(ctx, watching, nil)
+			}
+		})
+		if ctx.Err() != nil || !say(ctx, watching, err) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(relook):
+		}
+	}
+}
+
+// watchOnce runs the watcher until it breaks, and calls holds if it has not for some time.
+func (i *Inventory) watchOnce(ctx context.Context, watcher device.Watcher, holds func(context.Context)) error {
+	watchCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	timer := time.AfterFunc(relook, func() { holds(watchCtx) })
+	defer timer.Stop()
+	err := watcher.Watch(ctx, func() {
+		select {
+		case i.changed <- struct{}{}:
+		default: // There is one already.
+		}
+	})
+	if err == nil {
+		err = errors.New("the watch for changes of the devices ended by itself")
+	}
+	return err
+}
+
+func say(ctx context.Context, watching chan<- error, err error) bool {
+	select {
+	case watching <- err:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func sameUpdate(a, b Update) bool {
+	return sameText(a.Err, b.Err) && sameText(a.WatchErr, b.WatchErr) &&
+		equality.Semantic.DeepEqual(a.Slices, b.Slices) &&
+		equality.Semantic.DeepEqual(a.Devices, b.Devices) &&
+		reflect.DeepEqual(a.LeftOut, b.LeftOut)
+}
+
+func sameText(a, b error) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return a.Error() == b.Error()
+}

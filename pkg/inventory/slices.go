@@ -1,0 +1,183 @@
+package inventory
+
+import (
+	"cmp"
+	"slices"
+
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"example.com/dragoman/pkg/device"
+)
+
+// maxDevices is how many devices go into one slice. The API has room for 128, but only for 64 as soon as one of them
+// has a taint, consumes counters or has a list as attribute; a taint must not change which device is in which slice.
+const maxDevices = resourceapi.ResourceSliceMaxDevicesWithAdvancedFeatures
+
+// LeftOut is something that a backend offered and that is not published, since the API server would refuse the whole
+// slice because of it.
+type LeftOut struct {
+	// Device is the name of the device; empty for a counter set, which belongs to the pool.
+	Device string
+	// Field is what is wrong, as a path in the device: "attributes[model]".
+	Field string
+	// Whole says that the device is left out altogether, not only Field.
+	Whole bool
+	// Reason says what is wrong, to follow the field: "has 70 bytes, of which the API allows 64".
+	Reason string
+}
+
+// String returns a sentence without a full stop.
+func (l LeftOut) String() string {
+	switch {
+	case l.Device == "":
+		return l.Field + " is left out: it " + l.Reason
+	case l.Whole:
+		return "device " + l.Device + " is left out: " + l.Field + " " + l.Reason
+	default:
+		return l.Field + " of device " + l.Device + " is left out: it " + l.Reason
+	}
+}
+
+// Slices turns a snapshot into the ResourceSlices of the node's pool, which has the name of the node. Counter sets come
+// first, in slices of their own, then devices, both in natural order of their names (gpu-2 before gpu-10); there is
+// always at least one slice, since an empty pool says that the driver runs and has no devices. The generation is left
+// to whoever publishes. Nothing in the answer is shared with the snapshot.
+func Slices(s device.Snapshot, driverName, nodeName string) ([]resourceapi.ResourceSliceSpec, []LeftOut) {
+	counterSets, leftOut := usableCounterSets(s.SharedCounters)
+	devices, more := usableDevices(s.Devices, counterSets)
+	leftOut = append(leftOut, more...)
+	slices.SortStableFunc(leftOut, func(a, b LeftOut) int {
+		return cmp.Or(naturalCompare(a.Device, b.Device), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Reason, b.Reason))
+	})
+
+	var specs []resourceapi.ResourceSliceSpec
+	for chunk := range slices.Chunk(counterSets, resourceapi.ResourceSliceMaxCounterSets) {
+		specs = append(specs, resourceapi.ResourceSliceSpec{SharedCounters: slices.Clip(chunk)})
+	}
+	for chunk := range slices.Chunk(devices, maxDevices) {
+		specs = append(specs, resourceapi.ResourceSliceSpec{Devices: slices.Clip(chunk)})
+	}
+	if len(specs) == 0 {
+		specs = make([]resourceapi.ResourceSliceSpec, 1)
+	}
+	for i := range specs {
+		specs[i].Driver = driverName
+		specs[i].NodeName = new(nodeName)
+		specs[i].Pool = resourceapi.ResourcePool{Name: nodeName, ResourceSliceCount: int64(len(specs))}
+	}
+	return specs, leftOut
+}
+
+// usableCounterSets returns the counter sets that fit the API, sorted.
+func usableCounterSets(all []resourceapi.CounterSet) (usable []resourceapi.CounterSet, leftOut []LeftOut) {
+	for name, same := range byName(all, func(s resourceapi.CounterSet) string { return s.Name }) {
+		set := *same[0].DeepCopy()
+		reason := cmp.Or(ambiguous(same), badLabel(name), badCounters(set.Counters))
+		if reason != "" {
+			leftOut = append(leftOut, LeftOut{Field: "sharedCounters[" + abridged(name) + "]", Reason: reason})
+			continue
+		}
+		usable = append(usable, set)
+	}
+	slices.SortFunc(usable, func(a, b resourceapi.CounterSet) int { return naturalCompare(a.Name, b.Name) })
+	return usable, leftOut
+}
+
+// usableDevices returns the devices that fit the API, or what of them does, sorted.
+func usableDevices(
+	all []device.Device, sets []resourceapi.CounterSet,
+) (usable []resourceapi.Device, leftOut []LeftOut) {
+	known := make(map[string]resourceapi.CounterSet, len(sets))
+	for _, set := range sets {
+		known[set.Name] = set
+	}
+	published := func(d device.Device) resourceapi.Device { return d.Device }
+	for name, same := range byName(mapped(all, published), func(d resourceapi.Device) string { return d.Name }) {
+		if reason := cmp.Or(badLabel(name), ambiguous(same)); reason != "" {
+			leftOut = append(leftOut, LeftOut{Device: abridged(name), Field: "name", Whole: true, Reason: reason})
+			continue
+		}
+		d := same[0].DeepCopy()
+		problems := sanitise(d, known)
+		leftOut = append(leftOut, problems...)
+		if !slices.ContainsFunc(problems, func(l LeftOut) bool { return l.Whole }) {
+			usable = append(usable, *d)
+		}
+	}
+	slices.SortFunc(usable, func(a, b resourceapi.Device) int { return naturalCompare(a.Name, b.Name) })
+	return usable, leftOut
+}
+
+func byName[T any](all []T, name func(T) string) map[string][]T {
+	groups := make(map[string][]T, len(all))
+	for _, item := range all {
+		groups[name(item)] = append(groups[name(item)], item)
+	}
+	return groups
+}
+
+func mapped[T, U any](all []T, f func(T) U) []U {
+	result := make([]U, 0, len(all))
+	for _, item := range all {
+		result = append(result, f(item))
+	}
+	return result
+}
+
+// ambiguous says if things with the same name differ, so that nobody can tell which is meant.
+func ambiguous[T any](same []T) string {
+	for _, other := range same[1:] {
+		if !equality.Semantic.DeepEqual(same[0], other) {
+			return "is there several times with different content"
+		}
+	}
+	return ""
+}
+
+func badLabel(name string) string {
+	if len(validation.IsDNS1123Label(name)) > 0 {
+		return "is not a DNS label (lower case letters, digits and '-', at most 63)"
+	}
+	return ""
+}
+
+// naturalCompare orders names as people do: numbers in them by value.
+func naturalCompare(a, b string) int {
+	restA, restB := a, b
+	for restA != "" && restB != "" {
+		var partA, partB string
+		partA, restA = leadingPart(restA)
+		partB, restB = leadingPart(restB)
+		if isDigit(partA[0]) && isDigit(partB[0]) {
+			numberA, numberB := trimZeros(partA), trimZeros(partB)
+			if c := cmp.Or(cmp.Compare(len(numberA), len(numberB)), cmp.Compare(numberA, numberB)); c != 0 {
+				return c
+			}
+			continue
+		}
+		if c := cmp.Compare(partA, partB); c != 0 {
+			return c
+		}
+	}
+	return cmp.Or(cmp.Compare(len(restA), len(restB)), cmp.Compare(a, b))
+}
+
+// leadingPart cuts off the leading digits, or all that is before the first digit.
+func leadingPart(s string) (part, rest string) {
+	end := 1
+	for end < len(s) && isDigit(s[end]) == isDigit(s[0]) {
+		end++
+	}
+	return s[:end], s[end:]
+}
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
+func trimZeros(number string) string {
+	for len(number) > 1 && number[0] == '0' {
+		number = number[1:]
+	}
+	return number
+}

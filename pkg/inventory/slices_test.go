@@ -1,0 +1,230 @@
+package inventory
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"sigs.k8s.io/yaml"
+
+	"example.com/dragoman/pkg/device"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// gpus returns n devices, as a backend without sense of order might.
+func gpus(n int) device.Snapshot {
+	var s device.Snapshot
+	for i := range n {
+		s.Devices = append(s.Devices, device.Device{Device: resourceapi.Device{
+			Name: fmt.Sprintf("gpu-%d", i),
+			Attributes: map[resourceapi.QualifiedName]resourceapi.DeviceAttribute{
+				"index": {IntValue: new(int64(i))}, "model": {StringValue: new("LATEST-GPU-MODEL")},
+			},
+			Capacity: map[resourceapi.QualifiedName]resourceapi.DeviceCapacity{"memory": {Value: resource.MustParse("80Gi")}},
+		}})
+	}
+	return s
+}
+
+// partitioned returns n GPUs in halves, with a counter set each.
+func partitioned(n int) device.Snapshot {
+	var s device.Snapshot
+	counter := func(amount string) map[string]resourceapi.Counter {
+		return map[string]resourceapi.Counter{"memory": {Value: resource.MustParse(amount)}}
+	}
+	for i := range n {
+		set := fmt.Sprintf("gpu-%d-counters", i)
+		s.SharedCounters = append(s.SharedCounters, resourceapi.CounterSet{Name: set, Counters: counter("80Gi")})
+		parts := []struct{ name, amount string }{{"full", "80Gi"}, {"partition-1", "40Gi"}, {"partition-0", "40Gi"}}
+		for _, part := range parts {
+			s.Devices = append(s.Devices, device.Device{Device: resourceapi.Device{
+				Name: fmt.Sprintf("gpu-%d-%s", i, part.name),
+				ConsumesCounters: []resourceapi.DeviceCounterConsumption{
+					{CounterSet: set, Counters: counter(part.amount)},
+				},
+			}})
+		}
+	}
+	return s
+}
+
+func shuffled(s device.Snapshot, seed uint64) device.Snapshot {
+	r := rand.New(rand.NewPCG(seed, 1))
+	s = device.Snapshot{Devices: slices.Clone(s.Devices), SharedCounters: slices.Clone(s.SharedCounters)}
+	r.Shuffle(len(s.Devices), func(i, j int) { s.Devices[i], s.Devices[j] = s.Devices[j], s.Devices[i] })
+	r.Shuffle(len(s.SharedCounters), func(i, j int) {
+		s.SharedCounters[i], s.SharedCounters[j] = s.SharedCounters[j], s.SharedCounters[i]
+	})
+	return s
+}
+
+func TestSlices(t *testing.T) {
+	tests := map[string]device.Snapshot{
+		"no-devices":        {},
+		"1-device":          gpus(1),
+		"64-devices":        gpus(64),
+		"65-devices":        gpus(65),
+		"200-devices":       gpus(200),
+		"counters-of-9-gpu": partitioned(9),
+	}
+	for name, snapshot := range tests {
+		t.Run(name, func(t *testing.T) {
+			specs, leftOut := Slices(shuffled(snapshot, 7), "gpu.example.com", "node-a")
+			if len(leftOut) > 0 {
+				t.Errorf("left out: %v", leftOut)
+			}
+			got, err := yaml.Marshal(specs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join("testdata", name+".yaml")
+			if *update {
+				if err := os.WriteFile(file, got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), string(got)); diff != "" {
+				t.Errorf("run with -update if this is right (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTheOrderOfTheBackendDoesNotMatter(t *testing.T) {
+	snapshot := hostile(3, 150)
+	var first string
+	for seed := range uint64(20) {
+		specs, leftOut := Slices(shuffled(snapshot, seed), "gpu.example.com", "node-a")
+		raw, err := yaml.Marshal(specs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := string(raw) + fmt.Sprint(leftOut)
+		if seed == 0 {
+			first = got
+		}
+		if got != first {
+			t.Fatalf("seed %d:\n%s", seed, cmp.Diff(first, got))
+		}
+	}
+}
+
+func TestSlicesSharesNothingWithTheSnapshot(t *testing.T) {
+	snapshot := gpus(1)
+	specs, _ := Slices(snapshot, "gpu.example.com", "node-a")
+	snapshot.Devices[0].Attributes["model"] = resourceapi.DeviceAttribute{StringValue: new("changed")}
+	if model := *specs[0].Devices[0].Attributes["model"].StringValue; model != "LATEST-GPU-MODEL" {
+		t.Errorf("model became %s", model)
+	}
+}
+
+func TestHowManySlices(t *testing.T) {
+	for n, want := range map[int]int{0: 1, 1: 1, 64: 1, 65: 2, 128: 2, 129: 3, 1000: 16, 10000: 157} {
+		specs, _ := Slices(gpus(n), "gpu.example.com", "node-a")
+		if len(specs) != want {
+			t.Errorf("%d devices: %d slices, want %d", n, len(specs), want)
+		}
+	}
+}
+
+func TestNaturalOrder(t *testing.T) {
+	want := strings.Fields("a gpu gpu-0 gpu-01 gpu-1 gpu-1-full gpu-1-partition-0 gpu-1-partition-2 " +
+		"gpu-1-partition-10 " +
+		"gpu-2 gpu-10 gpu-18446744073709551616 gpu-a mig-0a mig-0b")
+	got := slices.Clone(want)
+	slices.Reverse(got)
+	slices.SortFunc(got, naturalCompare)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("order (-want +got):\n%s", diff)
+	}
+}
+
+// checkLimits is what a table can tell of the API server's validation; see TestWhatIsLeftOut for each limit.
+func checkLimits(specs []resourceapi.ResourceSliceSpec) error {
+	seen := make(map[string]bool)
+	sets := make(map[string]bool)
+	for _, spec := range specs {
+		if spec.Pool.ResourceSliceCount != int64(len(specs)) || spec.Pool.Generation != 0 || *spec.NodeName != "node-a" {
+			return fmt.Errorf("pool %+v", spec.Pool)
+		}
+		if len(spec.Devices) > 64 || len(spec.SharedCounters) > 8 || spec.Devices != nil && spec.SharedCounters != nil {
+			return fmt.Errorf("%d devices and %d counter sets in a slice", len(spec.Devices), len(spec.SharedCounters))
+		}
+		for _, set := range spec.SharedCounters {
+			sets[set.Name] = true
+		}
+		for _, d := range spec.Devices {
+			if seen[d.Name] {
+				return fmt.Errorf("device %s twice", d.Name)
+			}
+			seen[d.Name] = true
+			for _, c := range d.ConsumesCounters {
+				if !sets[c.CounterSet] {
+					return fmt.Errorf("device %s consumes %s", d.Name, c.CounterSet)
+				}
+			}
+			if len(d.Attributes)+len(d.Capacity) > 32 || len(d.Taints) > 16 {
+				return fmt.Errorf("device %s has too much", d.Name)
+			}
+		}
+	}
+	return nil
+}
+
+func FuzzSlices(f *testing.F) {
+	for seed := range uint64(50) {
+		f.Add(seed, uint8(seed*5))
+	}
+	f.Fuzz(func(t *testing.T, seed uint64, n uint8) {
+		specs, leftOut := Slices(hostile(seed, int(n)), "gpu.example.com", "node-a")
+		if err := checkLimits(specs); err != nil {
+			t.Error(err)
+		}
+		for _, l := range leftOut {
+			if l.Reason == "" || len(l.String()) > 1000 {
+				t.Errorf("left out: %q", l)
+			}
+		}
+		passed := device.Snapshot{Devices: published(specs), SharedCounters: sets(specs)}
+		again, more := Slices(passed, "gpu.example.com", "node-a")
+		if !cmp.Equal(specs, again) || len(more) > 0 {
+			t.Errorf("what is published does not pass itself: %v", more)
+		}
+	})
+}
+
+func published(specs []resourceapi.ResourceSliceSpec) (all []device.Device) {
+	for _, spec := range specs {
+		for _, d := range spec.Devices {
+			all = append(all, device.Device{Device: d})
+		}
+	}
+	return all
+}
+
+func sets(specs []resourceapi.ResourceSliceSpec) (all []resourceapi.CounterSet) {
+	for _, spec := range specs {
+		all = append(all, spec.SharedCounters...)
+	}
+	return all
+}
+
+func BenchmarkSlices(b *testing.B) {
+	snapshot := gpus(10000)
+	for b.Loop() {
+		Slices(snapshot, "gpu.example.com", "node-a")
+	}
+}

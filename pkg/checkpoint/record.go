@@ -114,11 +114,11 @@ func decode(raw []byte, uid types.UID) (*Record, error) {
 	if len(raw) == 0 {
 		return nil, errors.New("it is empty")
 	}
-	head, body, found := bytes.Cut(raw[:min(len(raw), headerLimit)], []byte("\n"))
+	head, _, found := bytes.Cut(raw[:min(len(raw), headerLimit)], []byte("\n"))
 	if !found {
 		return nil, errors.New("it has no header line")
 	}
-	body = raw[len(head)+1 : len(raw) : len(raw)]
+	body := raw[len(head)+1 : len(raw) : len(raw)]
 	if err := checkHeader(string(head), body); err != nil {
 		return nil, err
 	}

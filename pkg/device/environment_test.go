@@ -29,7 +29,7 @@ func result(
 	return r
 }
 
-func admin(r *resourceapi.DeviceRequestAllocationResult) { r.AdminAccess = ptr.To(true) }
+func admin(r *resourceapi.DeviceRequestAllocationResult) { r.AdminAccess = new(true) }
 
 func share(id types.UID, memory string) func(*resourceapi.DeviceRequestAllocationResult) {
 	return func(r *resourceapi.DeviceRequestAllocationResult) {

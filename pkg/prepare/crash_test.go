@@ -173,7 +173,7 @@ func TestClaimThatDiedBeforeItGotItsDevice(t *testing.T) {
 	p := newNode(t).start(t)
 	p.at = func(moment string) error {
 		if moment == "after record intent" {
-			die(moment)
+			return die(moment)
 		}
 		return nil
 	}

@@ -144,7 +144,7 @@ type node struct{ state, cdi, hardware string }
 // that is renamed over another one.
 func newNode(t testing.TB) node {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "dragoman-test-")
+	dir, err := os.MkdirTemp("/dev/shm", "dragoman-test-") //nolint:usetesting // t.TempDir cannot be told where
 	if err != nil {
 		return nodeAt(t, t.TempDir())
 	}
@@ -205,9 +205,9 @@ func planOf(uid types.UID, devices ...string) claim.Plan {
 			Request: fmt.Sprint("request-", i), Driver: driverName, Pool: nodeName, Device: name,
 		}
 		if share, ok := strings.CutPrefix(more, "share="); ok {
-			d.Result.ShareID = ptr.To(types.UID(share))
+			d.Result.ShareID = new(types.UID(share))
 		} else if more == "admin" {
-			d.Result.AdminAccess = ptr.To(true)
+			d.Result.AdminAccess = new(true)
 		}
 		plan.Devices = append(plan.Devices, d)
 	}

@@ -81,10 +81,10 @@ func (c *call) grantOf(d checkpoint.Device) device.Grant {
 		Request: d.Request, Driver: c.o.DriverName, Pool: d.Pool, Device: d.Device,
 	}
 	if d.ShareID != "" {
-		result.ShareID = ptr.To(types.UID(d.ShareID))
+		result.ShareID = new(types.UID(d.ShareID))
 	}
 	if d.AdminAccess {
-		result.AdminAccess = ptr.To(true)
+		result.AdminAccess = new(true)
 	}
 	return device.Grant{Claim: device.Claim(c.claim), Result: result, Undo: d.Undo}
 }

@@ -9,7 +9,6 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 
 	gpuv1alpha1 "example.com/dragoman/api/gpu/v1alpha1"
 	"example.com/dragoman/pkg/device"

@@ -1,0 +1,121 @@
+// Package pkg_test holds what must be true of all rooms at once.
+package pkg_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "example.com/dragoman/"
+
+// mayImport is the plan of the house: which rooms a room may import. A room that is not listed may not exist.
+// A level imports only from levels below it, and nothing on the publish river knows claims, nothing on the prepare
+// river knows slices.
+var mayImport = map[string][]string{
+	"api/gpu/v1alpha1":      {"api/internal/strict"},
+	"api/config/v1alpha1":   {"api/internal/strict"},
+	"api/internal/strict":   {},
+	"pkg/checkpoint":        {},
+	"pkg/cdi":               {},
+	"pkg/telemetry":         {},
+	"pkg/publish":           {},
+	"pkg/claim":             {"api/gpu/v1alpha1"},
+	"pkg/device":            {"api/gpu/v1alpha1"},
+	"pkg/device/devicetest": {"pkg/device"},
+	"pkg/device/mock":       {"pkg/device", "api/gpu/v1alpha1", "api/config/v1alpha1"},
+	"pkg/inventory":         {"pkg/device"},
+	"pkg/prepare":           {"pkg/device", "pkg/claim", "pkg/cdi", "pkg/checkpoint"},
+	"pkg/driver":            {"pkg/inventory", "pkg/publish", "pkg/claim", "pkg/prepare", "pkg/device"},
+	"cmd/dragoman": {
+		"api/config/v1alpha1", "api/gpu/v1alpha1", "pkg/cdi", "pkg/checkpoint", "pkg/claim", "pkg/device",
+		"pkg/device/mock", "pkg/driver", "pkg/inventory", "pkg/prepare", "pkg/publish", "pkg/telemetry",
+	},
+}
+
+// doors are the outside libraries that exactly one room opens.
+var doors = map[string]string{
+	"k8s.io/dynamic-resource-allocation/kubeletplugin": "pkg/driver",
+	"k8s.io/dynamic-resource-allocation/resourceslice": "pkg/publish",
+	"tags.cncf.io/container-device-interface/pkg/":     "pkg/cdi",
+	"github.com/prometheus/":                           "pkg/telemetry",
+	"github.com/fsnotify/":                             "pkg/device/mock",
+	"go.yaml.in/yaml/":                                 "api/internal/strict",
+	"github.com/NVIDIA/":                               "pkg/device/nvml",
+}
+
+type listed struct {
+	ImportPath string
+	Imports    []string
+}
+
+func rooms(t *testing.T) []listed {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-deps=false", "-json=ImportPath,Imports", module+"...").Output()
+	if err != nil {
+		t.Fatalf("list the packages of the module: %v", err)
+	}
+	var all []listed
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var l listed
+		if err := d.Decode(&l); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatalf("read the list of packages: %v", err)
+		}
+		all = append(all, l)
+	}
+}
+
+func TestARoomImportsOnlyRoomsBelowIt(t *testing.T) {
+	for _, room := range rooms(t) {
+		name := strings.TrimPrefix(room.ImportPath, module)
+		allowed, known := mayImport[name]
+		if !known {
+			if name != "pkg" {
+				t.Errorf("%s is not in the plan of the house: give it a line in mayImport and a reason to exist", name)
+			}
+			continue
+		}
+		for _, imported := range room.Imports {
+			other, ours := strings.CutPrefix(imported, module)
+			if ours && !slices.Contains(allowed, other) {
+				t.Errorf("%s imports %s, which is not below it; allowed: %s", name, other, strings.Join(allowed, ", "))
+			}
+		}
+	}
+}
+
+func TestEachOutsideLibraryHasOneDoor(t *testing.T) {
+	for _, room := range rooms(t) {
+		name := strings.TrimPrefix(room.ImportPath, module)
+		for _, imported := range room.Imports {
+			for library, door := range doors {
+				if strings.HasPrefix(imported, library) && name != door {
+					t.Errorf("%s imports %s, which only %s may", name, imported, door)
+				}
+			}
+		}
+	}
+}
+
+// TestTheBinaryKeepsOutHeavyLibraries names what must not come in by accident.
+func TestTheBinaryKeepsOutHeavyLibraries(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", module+"cmd/dragoman").Output()
+	if err != nil {
+		t.Fatalf("list the dependencies of cmd/dragoman: %v", err)
+	}
+	for dependency := range strings.FieldsSeq(string(out)) {
+		for _, heavy := range []string{"k8s.io/kubernetes/", "testing/", "github.com/google/go-cmp/"} {
+			if strings.HasPrefix(dependency+"/", heavy) {
+				t.Errorf("cmd/dragoman depends on %s; go list -deps -f '{{.ImportPath}}: {{.Imports}}' says through what",
+					dependency)
+			}
+		}
+	}
+}

@@ -1,0 +1,207 @@
+package telemetry
+
+import (
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+const namespace = "dragoman"
+
+// other is the label value for what is in none of the closed sets, so that no caller can make a set grow.
+const other = "other"
+
+// Values of the label result.
+const (
+	resultOK    = "ok"
+	resultError = "error"
+)
+
+// phases of preparing a claim: reading it from the API server, waiting for its lock, reading and writing records,
+// setting devices up, writing the CDI file.
+func phases() []string { return []string{"get", "lock", "commit", "device", "cdi"} }
+
+// verbs are those with which ResourceSlices are written.
+func verbs() []string { return []string{"create", "update", "delete"} }
+
+// kinds of problems with publishing ResourceSlices.
+func kinds() []string {
+	return []string{"dropped_fields", "invalid", "forbidden", "conflict", "unreachable", other}
+}
+
+// DeviceCounts are the devices of the node by state.
+type DeviceCounts struct{ Healthy, Unhealthy int }
+
+// Metrics are the figures of one process. All methods may be called concurrently.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	prepare, unprepare *prometheus.HistogramVec
+	phase              *prometheus.HistogramVec
+	inFlight           prometheus.Gauge
+	devices            *prometheus.GaugeVec
+	sliceWrites        *prometheus.CounterVec
+	publishErrors      *prometheus.CounterVec
+	droppedFields      *prometheus.GaugeVec
+	lastPublish        prometheus.Gauge
+}
+
+// Build says what the process was built from.
+type Build struct{ Version, Revision, GoVersion string }
+
+// NewMetrics returns figures that are all zero, each label value of a closed set included, so that a rate is defined
+// from the start.
+func NewMetrics(build Build) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		prepare: histogram("prepare_duration_seconds",
+			"From the kubelet's call to the answer for one claim, reading the claim included.", "result"),
+		unprepare: histogram("unprepare_duration_seconds",
+			"From the kubelet's call to the answer for one claim.", "result"),
+		phase: histogram("prepare_phase_duration_seconds",
+			"Part of the time that preparing one claim takes.", "phase"),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "calls_in_flight",
+			Help: "Calls of the kubelet that are being worked on."}),
+		devices: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: "devices",
+			Help: "Devices of the node as the backend saw them last."}, []string{"state"}),
+		sliceWrites: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "slice_writes_total",
+			Help: "Writes of ResourceSlices to the API server."}, []string{"verb"}),
+		publishErrors: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace,
+			Name: "publish_errors_total", Help: "Times that ResourceSlices could not be published."}, []string{"kind"}),
+		droppedFields: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: "dropped_fields",
+			Help: "1 for each feature gate without which the API server drops fields of our ResourceSlices."},
+			[]string{"feature"}),
+		lastPublish: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace,
+			Name: "last_publish_timestamp_seconds",
+			Help: "When the API server was last seen to hold what was published, 0 if never."}),
+	}
+	info := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "build_info",
+		Help: "1, with what the process was built from.", ConstLabels: prometheus.Labels{
+			"version": build.Version, "revision": build.Revision, "goversion": build.GoVersion}})
+	info.Set(1)
+	m.registry.MustRegister(m.prepare, m.unprepare, m.phase, m.inFlight, m.devices, m.sliceWrites, m.publishErrors,
+		m.droppedFields, m.lastPublish, info,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.zero()
+	return m
+}
+
+func histogram(name, help, label string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help,
+		// 0.25 ms … 65 s: a claim without side effects takes less than a millisecond, the kubelet waits for 45 s.
+		Buckets: prometheus.ExponentialBuckets(0.00025, 2, 19)}, []string{label})
+}
+
+func (m *Metrics) zero() {
+	for _, result := range []string{resultOK, resultError} {
+		m.prepare.WithLabelValues(result)
+		m.unprepare.WithLabelValues(result)
+	}
+	for _, phase := range phases() {
+		m.phase.WithLabelValues(phase)
+	}
+	for _, verb := range verbs() {
+		m.sliceWrites.WithLabelValues(verb)
+	}
+	for _, kind := range kinds() {
+		m.publishErrors.WithLabelValues(kind)
+	}
+	m.Devices(DeviceCounts{})
+}
+
+// Prepared counts one claim that was prepared, or was not because of err.
+func (m *Metrics) Prepared(d time.Duration, err error) {
+	m.prepare.WithLabelValues(result(err)).Observe(d.Seconds())
+}
+
+// Unprepared counts one claim that was taken back, or was not because of err.
+func (m *Metrics) Unprepared(d time.Duration, err error) {
+	m.unprepare.WithLabelValues(result(err)).Observe(d.Seconds())
+}
+
+// Phase counts the time that one phase of preparing a claim took.
+func (m *Metrics) Phase(phase string, d time.Duration) {
+	m.phase.WithLabelValues(oneOf(phase, phases())).Observe(d.Seconds())
+}
+
+// InFlight adds to the number of calls that are being worked on.
+func (m *Metrics) InFlight(delta int) { m.inFlight.Add(float64(delta)) }
+
+// Devices replaces what is said about the node's devices.
+func (m *Metrics) Devices(c DeviceCounts) {
+	m.devices.WithLabelValues("healthy").Set(float64(c.Healthy))
+	m.devices.WithLabelValues("unhealthy").Set(float64(c.Unhealthy))
+}
+
+// SliceWrites counts writes of ResourceSlices.
+func (m *Metrics) SliceWrites(verb string, n int) {
+	m.sliceWrites.WithLabelValues(oneOf(verb, verbs())).Add(float64(n))
+}
+
+// PublishError counts one attempt at publishing that went wrong.
+func (m *Metrics) PublishError(kind string) {
+	m.publishErrors.WithLabelValues(oneOf(kind, kinds())).Inc()
+}
+
+// DroppedFields replaces the set of features without which the API server drops fields; none means that it keeps all.
+// The names are those of the feature gates that the DRA library knows.
+func (m *Metrics) DroppedFields(features []string) {
+	m.droppedFields.Reset()
+	for _, feature := range features {
+		m.droppedFields.WithLabelValues(feature).Set(1)
+	}
+}
+
+// Published notes when the API server was seen to hold what was published.
+func (m *Metrics) Published(at time.Time) { m.lastPublish.Set(float64(at.UnixNano()) / 1e9) }
+
+// CountPreparedClaims makes count the source of the number of claims that are prepared. It is asked when somebody
+// reads the metrics, because two processes may take turns in changing it. While it gives an error, the figure is
+// missing rather than wrong. To be called once.
+func (m *Metrics) CountPreparedClaims(count func() (int, error)) {
+	m.registry.MustRegister(counted{count: count, desc: prometheus.NewDesc(namespace+"_prepared_claims",
+		"Claims that are recorded as prepared, being prepared or being taken back.", nil, nil)})
+}
+
+// CountQuarantinedRecords makes count the source of the number of records that were put aside because they could not
+// be read; see [Metrics.CountPreparedClaims].
+func (m *Metrics) CountQuarantinedRecords(count func() (int, error)) {
+	m.registry.MustRegister(counted{count: count, desc: prometheus.NewDesc(namespace+"_quarantined_records",
+		"Records of claims that were put aside because they could not be read.", nil, nil)})
+}
+
+// Handler serves the metrics in the formats that Prometheus understands.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+}
+
+type counted struct {
+	count func() (int, error)
+	desc  *prometheus.Desc
+}
+
+func (c counted) Describe(out chan<- *prometheus.Desc) { out <- c.desc }
+
+func (c counted) Collect(out chan<- prometheus.Metric) {
+	if n, err := c.count(); err == nil {
+		out <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, float64(n))
+	}
+}
+
+func result(err error) string {
+	if err != nil {
+		return resultError
+	}
+	return resultOK
+}
+
+func oneOf(value string, set []string) string {
+	if slices.Contains(set, value) {
+		return value
+	}
+	return other
+}

@@ -1,0 +1,182 @@
+package telemetry_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/dragoman/pkg/telemetry"
+)
+
+func read(t *testing.T, h http.Handler, method, path string) (code int, body string) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, path, nil))
+	return w.Code, w.Body.String()
+}
+
+// figures returns the lines of /metrics that are ours.
+func figures(t *testing.T, m *telemetry.Metrics) map[string]string {
+	t.Helper()
+	_, body := read(t, m.Handler(), http.MethodGet, "/metrics")
+	all := make(map[string]string)
+	for line := range strings.Lines(body) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), " "); ok && strings.HasPrefix(name, "dragoman_") {
+			all[name] = value
+		}
+	}
+	return all
+}
+
+func newMetrics() *telemetry.Metrics {
+	return telemetry.NewMetrics(telemetry.Build{Version: "v1.2.3", Revision: "abc", GoVersion: "go1.26"})
+}
+
+func TestFigures(t *testing.T) {
+	m := newMetrics()
+	m.Prepared(300*time.Microsecond, nil)
+	m.Prepared(time.Second, errors.New("held"))
+	m.Unprepared(200*time.Microsecond, nil)
+	m.Phase("get", time.Millisecond)
+	m.Phase("claim team-a/train", time.Millisecond)
+	m.InFlight(1)
+	m.InFlight(1)
+	m.InFlight(-1)
+	m.Devices(telemetry.DeviceCounts{Healthy: 7, Unhealthy: 1})
+	m.SliceWrites("update", 2)
+	m.SliceWrites("patch", 1)
+	m.PublishError("invalid")
+	m.PublishError("a new kind")
+	m.DroppedFields([]string{"DRADeviceTaints", "DRAConsumableCapacity"})
+	m.DroppedFields([]string{"DRADeviceTaints"})
+	m.Published(time.Unix(1700000000, 500e6))
+	m.CountPreparedClaims(func() (int, error) { return 3, nil })
+	quarantined, err := 2, error(nil)
+	m.CountQuarantinedRecords(func() (int, error) { return quarantined, err })
+
+	got := figures(t, m)
+	for name, want := range map[string]string{
+		`dragoman_prepare_duration_seconds_bucket{result="ok",le="0.00025"}`:   "0",
+		`dragoman_prepare_duration_seconds_bucket{result="ok",le="0.0005"}`:    "1",
+		`dragoman_prepare_duration_seconds_count{result="error"}`:              "1",
+		`dragoman_unprepare_duration_seconds_bucket{result="ok",le="0.00025"}`: "1",
+		`dragoman_unprepare_duration_seconds_count{result="error"}`:            "0",
+		`dragoman_prepare_phase_duration_seconds_count{phase="get"}`:           "1",
+		`dragoman_prepare_phase_duration_seconds_count{phase="cdi"}`:           "0",
+		`dragoman_prepare_phase_duration_seconds_count{phase="other"}`:         "1",
+		`dragoman_calls_in_flight`:                                             "1",
+		`dragoman_devices{state="healthy"}`:                                    "7",
+		`dragoman_devices{state="unhealthy"}`:                                  "1",
+		`dragoman_slice_writes_total{verb="create"}`:                           "0",
+		`dragoman_slice_writes_total{verb="update"}`:                           "2",
+		`dragoman_slice_writes_total{verb="other"}`:                            "1",
+		`dragoman_publish_errors_total{kind="invalid"}`:                        "1",
+		`dragoman_publish_errors_total{kind="other"}`:                          "1",
+		`dragoman_dropped_fields{feature="DRADeviceTaints"}`:                   "1",
+		`dragoman_dropped_fields{feature="DRAConsumableCapacity"}`:             "",
+		`dragoman_last_publish_timestamp_seconds`:                              "1.7000000005e+09",
+		`dragoman_prepared_claims`:                                             "3",
+		`dragoman_quarantined_records`:                                         "2",
+	} {
+		if got[name] != want {
+			t.Errorf("%s is %q, want %q", name, got[name], want)
+		}
+	}
+	build := `dragoman_build_info{goversion="go1.26",revision="abc",version="v1.2.3"}`
+	if got[build] != "1" {
+		t.Errorf("no %s in %v", build, got)
+	}
+
+	err = errors.New("the directory is gone")
+	if got, ok := figures(t, m)["dragoman_quarantined_records"]; ok {
+		t.Errorf("a figure that is not known is given as %s", got)
+	}
+}
+
+func TestEachFigureHasHelp(t *testing.T) {
+	_, body := read(t, newMetrics().Handler(), http.MethodGet, "/metrics")
+	for _, standard := range []string{"go_goroutines", "process_open_fds"} {
+		if !strings.Contains(body, "\n"+standard+" ") {
+			t.Errorf("no %s", standard)
+		}
+	}
+	for line := range strings.Lines(body) {
+		if words := strings.Fields(line); len(words) > 2 && words[1] == "HELP" && len(words) < 5 {
+			t.Errorf("too little help: %s", line)
+		}
+	}
+}
+
+func TestChecks(t *testing.T) {
+	ok := telemetry.Check{Name: "registered with the kubelet", Test: func(context.Context) error { return nil }}
+	bad := telemetry.Check{Name: "slices", Test: func(context.Context) error { return errors.New("being written") }}
+	h := telemetry.Handler(newMetrics(), []telemetry.Check{ok}, []telemetry.Check{ok, bad})
+	for _, tc := range []struct {
+		method, path string
+		code         int
+		body         string
+	}{
+		{http.MethodGet, "/healthz", 200, "[+] registered with the kubelet\n"},
+		{http.MethodHead, "/healthz", 200, "[+] registered with the kubelet\n"}, // the server leaves the body out
+		{http.MethodGet, "/readyz", 503, "[+] registered with the kubelet\n[-] slices: being written\n"},
+		{http.MethodPost, "/healthz", 405, "Method Not Allowed\n"},
+		{http.MethodDelete, "/metrics", 405, "Method Not Allowed\n"},
+		{http.MethodGet, "/debug", 404, "404 page not found\n"},
+	} {
+		if code, body := read(t, h, tc.method, tc.path); code != tc.code || body != tc.body {
+			t.Errorf("%s %s: %d %q, want %d %q", tc.method, tc.path, code, body, tc.code, tc.body)
+		}
+	}
+}
+
+func TestAHangingCheckIsNamedInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hangs := telemetry.Check{Name: "sockets", Test: func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}}
+		begin := time.Now()
+		h := telemetry.Handler(newMetrics(), []telemetry.Check{hangs}, nil)
+		code, body := read(t, h, http.MethodGet, "/healthz")
+		if code != 503 || body != "[-] sockets: context deadline exceeded\n" || time.Since(begin) > 5*time.Second {
+			t.Errorf("%d %q after %s", code, body, time.Since(begin))
+		}
+	})
+}
+
+func TestServer(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	s, err := telemetry.Listen(ctx, "127.0.0.1:0", newMetrics(), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := telemetry.Listen(ctx, s.Address(), newMetrics(), nil, nil); err == nil ||
+		!strings.Contains(err.Error(), s.Address()) || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("an address that is taken: %v", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	response, err := http.Get(fmt.Sprintf("http://%s/metrics", s.Address()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(response.Body)
+	_ = response.Body.Close()
+	if err != nil || !strings.Contains(string(body), "dragoman_build_info") {
+		t.Errorf("%v %s", err, body)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if _, err := http.Get(fmt.Sprintf("http://%s/metrics", s.Address())); err == nil {
+		t.Error("still answers")
+	}
+}

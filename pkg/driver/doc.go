@@ -1,0 +1,30 @@
+// Package driver stands between the kubelet and this node's devices, and between the devices and the API server. It is
+// where the two rivers meet: what the inventory sees goes to the publisher, and what the kubelet asks goes through
+// claim (decide) to prepare (do). It is the only door to the DRA helper library, k8s.io/dynamic-resource-allocation/
+// kubeletplugin.
+//
+// # What it adds to the helper
+//
+//   - Claims of one call are read side by side, without a client-side rate limit, and with patience while the API
+//     server is in trouble: the kubelet answers an error with a pause of 60 to 90 s (fetch.go).
+//   - One answer for each claim, also when a claim cannot be read or its handling panics (plugin.go).
+//   - Slices are looked at again when the kubelet registers the driver, because a kubelet that starts deletes them; why
+//     the kubelet did not register it can be told (calls.go).
+//   - Calls in progress are finished before it stops; the helper alone would cut them (driver.go).
+//   - The sockets of another instance are never taken away, those of a killed one are removed (sockets.go).
+//   - What the kubelet forgot is taken back: records of claims that are gone for more than two minutes (reconcile.go).
+//
+// # What a failure means
+//
+// Only a failure of the sockets' servers ends [Driver.Run]; who runs it ends the process with an exit code that is not
+// 0. Everything else is an answer to the kubelet, which repeats the call, or a line of the log and a later attempt.
+//
+// # Rights
+//
+// Of the API server it needs: get on resourceclaims; and get on nodes only if the process does not run in a pod.
+//
+// # Size
+//
+// The room has more than 500 lines: a file for each thing above, which have the helper in common and would have to be
+// exported to each other if they were rooms of their own.
+package driver

@@ -1,0 +1,274 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/dynamic-resource-allocation/kubeletplugin"
+	"k8s.io/klog/v2"
+
+	"example.com/dragoman/pkg/claim"
+	"example.com/dragoman/pkg/device"
+	"example.com/dragoman/pkg/inventory"
+	"example.com/dragoman/pkg/prepare"
+)
+
+// drainTimeout is how long calls in progress may take once the driver is to stop. It ends well before a pod's usual
+// grace period of 30 s.
+const drainTimeout = 10 * time.Second
+
+// answerTime is how long an answer may take from the end of a call to the kubelet. The helper has no way to stop that
+// waits for it.
+const answerTime = 100 * time.Millisecond
+
+// Preparer carries out what a claim asks for, and takes it back.
+type Preparer interface {
+	Prepare(ctx context.Context, plan claim.Plan) ([]prepare.Device, error)
+	Unprepare(ctx context.Context, uid types.UID) error
+}
+
+// Records are what is remembered of claims.
+type Records interface {
+	// Prepared lists the claims of which something may be set up on this node.
+	Prepared() ([]device.Claim, error)
+	// Restore makes again what prepared claims miss on the node, and removes what belongs to no claim. What it cannot
+	// do now is its error, and can be done another time.
+	Restore(ctx context.Context) error
+}
+
+// Publisher is told which slices there are to be.
+type Publisher interface {
+	Publish(slices []resourceapi.ResourceSliceSpec)
+	Resync()
+}
+
+// Inventory tells of the node's devices until ctx ends.
+type Inventory interface {
+	Run(ctx context.Context, changed func(inventory.Update)) error
+}
+
+// Options are what a [Driver] needs. All fields are required unless they say otherwise.
+type Options struct {
+	// DriverName is the name in ResourceSlices and claims, NodeName that of the Node and of the one pool.
+	DriverName, NodeName string
+	// KubeletDir is the kubelet's root directory, as the kubelet sees it too.
+	KubeletDir string
+	// PodUID turns on rolling updates: instances with different pod UIDs serve side by side. Without it there can be
+	// one instance. Optional.
+	PodUID types.UID
+
+	// Client reads claims. Its rate limit delays pods, so it should have none. Its connections should not be those of
+	// other clients, since they are given up when the API server does not answer.
+	Client    kubernetes.Interface
+	Preparer  Preparer
+	Publisher Publisher
+	Inventory Inventory
+	Records   Records
+	// Decide says what a claim asks of this driver on this node.
+	Decide func(*resourceapi.ResourceClaim) (claim.Plan, error)
+
+	// Observe is told what happens, for metrics. Its functions must not block; each is optional.
+	Observe Observer
+}
+
+// Observer is told what happens in a driver.
+type Observer struct {
+	// Prepared and Unprepared get the time from the kubelet's call to the answer for one claim.
+	Prepared, Unprepared func(d time.Duration, err error)
+	// Fetched gets the time that reading one claim from the API server took, retries included.
+	Fetched func(d time.Duration)
+	// InFlight gets +1 and -1 when work on a call of the kubelet begins and ends.
+	InFlight func(delta int)
+	// Devices gets what the backend sees, whenever it was looked at.
+	Devices func([]device.Device)
+}
+
+// Driver serves the kubelet and keeps the Publisher up to date.
+type Driver struct {
+	options  Options
+	sockets  sockets
+	calls    *calls
+	fetcher  *fetcher
+	fatal    chan error // holds the first error that serving cannot go on with
+	kubelet  registration
+	hardware look
+}
+
+// New returns a driver that does nothing until Run.
+func New(o Options) *Driver {
+	o.Observe = o.Observe.complete()
+	return &Driver{
+		options: o,
+		sockets: socketsOf(o),
+		calls:   newCalls(o.Observe.InFlight),
+		fetcher: &fetcher{client: o.Client, observe: o.Observe.Fetched, attempt: fetchAttempt},
+		fatal:   make(chan error, 1),
+		kubelet: registration{directory: registryDir(o.KubeletDir)},
+	}
+}
+
+// Run puts right what an earlier process left, so that the kubelet meets a node in order, and serves the kubelet until
+// ctx ends. Then it lets calls in progress finish within a bound, takes its sockets away and returns nil. An error is
+// one that serving cannot go on with.
+func (d *Driver) Run(ctx context.Context) error {
+	if err := d.sockets.takePlace(ctx); err != nil {
+		return err
+	}
+	d.restore(ctx)
+	// The helper stops when its context ends, which would cut calls in progress: it is stopped below instead.
+	helper, err := kubeletplugin.Start(context.WithoutCancel(ctx), d, d.helperOptions()...)
+	if err != nil {
+		return fmt.Errorf("serve the kubelet in %s: %w", d.options.KubeletDir, err)
+	}
+	klog.FromContext(ctx).Info("Waiting for the kubelet to register the driver",
+		"registrationSocket", d.sockets.registrar, "draSocket", d.sockets.dra)
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return d.followInventory(ctx) })
+	group.Go(func() error { return d.reconcile(ctx) })
+	group.Go(func() error {
+		select {
+		case err := <-d.fatal:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	<-ctx.Done()
+	klog.FromContext(ctx).Info("Stopping, when no call is in progress any more", "inProgress", d.calls.count())
+	d.drain(ctx)
+	helper.Stop()
+	return group.Wait()
+}
+
+func (d *Driver) helperOptions() []kubeletplugin.Option {
+	return []kubeletplugin.Option{
+		kubeletplugin.DriverName(d.options.DriverName),
+		kubeletplugin.NodeName(d.options.NodeName),
+		kubeletplugin.KubeClient(d.fetcher.kubeClient()),
+		kubeletplugin.RegistrarDirectoryPath(d.sockets.registryDir),
+		kubeletplugin.PluginDataDirectoryPath(d.sockets.dataDir),
+		kubeletplugin.RollingUpdate(d.options.PodUID),
+		// Claims are locked one by one, by pkg/prepare, and across processes too.
+		kubeletplugin.Serialize(false),
+		// Health is in the slices' inventory alone for now: a stream that is not fed every 30 s would make the kubelet
+		// report all devices as Unknown, which is worse than reporting nothing.
+		kubeletplugin.HealthService(false),
+		kubeletplugin.GRPCInterceptor(d.calls.intercept),
+		kubeletplugin.GRPCInterceptor(d.kubelet.intercept(d.options.Publisher.Resync)),
+		kubeletplugin.GRPCInterceptor(d.fetcher.intercept),
+	}
+}
+
+// drain waits until no call is in progress and the last answer is with the kubelet. Calls that still come meanwhile are
+// served as long as there is time: an error would cost their pod a minute.
+func (d *Driver) drain(ctx context.Context) {
+	timeout := time.After(drainTimeout)
+	for {
+		select {
+		case <-d.calls.idle():
+		case <-timeout:
+			klog.FromContext(ctx).Info("Cutting calls that are still in progress; the kubelet will repeat them",
+				"waited", drainTimeout)
+			return
+		}
+		pause := answerTime - d.calls.sinceLast()
+		if pause <= 0 {
+			return
+		}
+		time.Sleep(pause)
+	}
+}
+
+// followInventory hands on what the inventory sees.
+func (d *Driver) followInventory(ctx context.Context) error {
+	logger := klog.FromContext(ctx)
+	leftOut := make(map[inventory.LeftOut]bool)
+	err := d.options.Inventory.Run(ctx, func(u inventory.Update) {
+		d.hardware.note(logger, u)
+		if u.Slices == nil {
+			return // not known is not none
+		}
+		d.options.Observe.Devices(u.Devices)
+		d.options.Publisher.Publish(u.Slices)
+		leftOut = logLeftOut(logger, u.LeftOut, leftOut)
+	})
+	if err != nil {
+		return fmt.Errorf("follow the node's devices: %w", err)
+	}
+	return nil
+}
+
+// logLeftOut warns of what was not known to be left out before, and returns what is known now.
+func logLeftOut(
+	logger klog.Logger, now []inventory.LeftOut, before map[inventory.LeftOut]bool,
+) map[inventory.LeftOut]bool {
+	known := make(map[inventory.LeftOut]bool, len(now))
+	for _, l := range now {
+		if known[l] = true; !before[l] {
+			logger.Info("Warning: the API would refuse the slice otherwise: "+l.String(), "device", l.Device)
+		}
+	}
+	return known
+}
+
+// look is what came of looking at the devices last. The zero value has not looked yet.
+type look struct {
+	mu            sync.Mutex
+	looked        bool
+	err, watchErr error
+}
+
+func (l *look) note(logger klog.Logger, u inventory.Update) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case u.Err != nil && (l.err == nil || l.err.Error() != u.Err.Error()):
+		logger.Error(u.Err, "Looking at the devices; what was seen before stays published")
+	case u.Err == nil && (!l.looked || l.err != nil):
+		logger.Info("Looked at the devices", "devices", len(u.Devices), "slices", len(u.Slices))
+	}
+	if u.WatchErr != nil && (l.watchErr == nil || l.watchErr.Error() != u.WatchErr.Error()) {
+		logger.Error(u.WatchErr, "Watching the devices; changes are seen later than usual")
+	}
+	l.looked, l.err, l.watchErr = true, u.Err, u.WatchErr
+}
+
+// Looked returns nil if the backend could say which devices there are when it was asked last.
+func (d *Driver) Looked() error {
+	d.hardware.mu.Lock()
+	defer d.hardware.mu.Unlock()
+	if !d.hardware.looked {
+		return errors.New("the backend has not been asked for its devices yet")
+	}
+	return d.hardware.err
+}
+
+// Registered returns nil if the kubelet has registered the driver, else why not, as far as is known.
+func (d *Driver) Registered() error { return d.kubelet.err() }
+
+func (o Observer) complete() Observer {
+	if o.Prepared == nil {
+		o.Prepared = func(time.Duration, error) {}
+	}
+	if o.Unprepared == nil {
+		o.Unprepared = func(time.Duration, error) {}
+	}
+	if o.Fetched == nil {
+		o.Fetched = func(time.Duration) {}
+	}
+	if o.InFlight == nil {
+		o.InFlight = func(int) {}
+	}
+	if o.Devices == nil {
+		o.Devices = func([]device.Device) {}
+	}
+	return o
+}

@@ -1,0 +1,16 @@
+// Dragoman is the node agent: it offers the devices of a node to Kubernetes (Dynamic Resource Allocation), and hands
+// them to pods when the kubelet asks. "dragoman --help" lists its settings.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // from then on a second signal ends the process at once
+	os.Exit(command(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
+}

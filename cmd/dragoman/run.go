@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+	resourceapi "k8s.io/api/resource/v1"
+	apiruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+
+	gpuv1alpha1 "example.com/dragoman/api/gpu/v1alpha1"
+	"example.com/dragoman/pkg/cdi"
+	"example.com/dragoman/pkg/checkpoint"
+	"example.com/dragoman/pkg/claim"
+	"example.com/dragoman/pkg/device"
+	"example.com/dragoman/pkg/driver"
+	"example.com/dragoman/pkg/inventory"
+	"example.com/dragoman/pkg/prepare"
+	"example.com/dragoman/pkg/publish"
+	"example.com/dragoman/pkg/telemetry"
+)
+
+// process is everything that serves a node.
+type process struct {
+	config *driverConfig
+
+	clients   clients
+	records   *checkpoint.Store
+	specs     *cdi.Dir
+	backend   device.Backend
+	metrics   *telemetry.Metrics
+	preparer  *prepare.Preparer
+	publisher *publishing
+	driver    *driver.Driver
+	http      *telemetry.Server // nil if it is off
+}
+
+// run serves the node until ctx ends, then returns nil.
+func run(ctx context.Context, config *driverConfig) error {
+	p := &process{config: config}
+	for _, step := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"find the API server", p.findAPIServer},
+		{"open the records of claims", p.openRecords},
+		{"open the directory of CDI files", p.openCDI},
+		{"open the backend", p.openBackend},
+		{"wire the rooms", p.wire},
+		{"listen for metrics and health checks", p.listen},
+	} {
+		if err := step.do(ctx); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.serveHTTP(ctx) })
+	group.Go(func() error { return p.publisher.Run(ctx) })
+	group.Go(func() error { return p.driver.Run(ctx) })
+	return group.Wait()
+}
+
+func (p *process) findAPIServer(context.Context) (err error) {
+	p.clients, err = newClients(p.config.Kubeconfig)
+	return err
+}
+
+// stateDir is this driver's part of the state directory: installations with other driver names have their own.
+func (p *process) stateDir() string { return filepath.Join(p.config.StateDir, p.config.DriverName) }
+
+func (p *process) openRecords(context.Context) (err error) {
+	p.records, err = checkpoint.Open(p.stateDir()) //nolint:contextcheck // it waits for nobody
+	if err != nil {
+		return fmt.Errorf("--state-dir %s: %w", p.config.StateDir, err)
+	}
+	return writable("--state-dir", p.stateDir())
+}
+
+func (p *process) openCDI(context.Context) (err error) {
+	if p.specs, err = cdi.Open(p.config.CDIDir, p.config.DriverName); err != nil {
+		return fmt.Errorf("--cdi-dir %s: %w", p.config.CDIDir, err)
+	}
+	return writable("--cdi-dir", p.config.CDIDir)
+}
+
+// writable finds out at the start what would otherwise be found out with the first claim.
+func writable(flag, dir string) error {
+	info, err := os.Stat(dir)
+	if err == nil && !info.IsDir() {
+		err = &fs.PathError{Op: "open", Path: dir, Err: unix.ENOTDIR}
+	}
+	if err == nil {
+		if err = unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+			err = &fs.PathError{Op: "write to", Path: dir, Err: err}
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%s %s: %w; name a directory that this process can write to", flag, dir, err)
+	}
+	return nil
+}
+
+func (p *process) openBackend(ctx context.Context) (err error) {
+	p.backend, err = backendOf(ctx, p.config, filepath.Join(p.stateDir(), "backend"))
+	return err
+}
+
+func (p *process) wire(ctx context.Context) error {
+	logger, c := klog.FromContext(ctx), p.config
+	p.metrics = telemetry.NewMetrics(
+		telemetry.Build{Version: version(), Revision: revision(), GoVersion: runtime.Version()})
+	p.preparer = prepare.New(prepare.Options{Backend: p.backend, Records: p.records, CDI: p.specs,
+		DriverName: c.DriverName, NodeName: c.NodeName,
+		Observe: func(phase prepare.Phase, d time.Duration) { p.metrics.Phase(string(phase), d) },
+		Report: func(c device.Claim, problem error) {
+			logger.Error(problem, "Problem with a claim", "claim", klog.KRef(c.Namespace, c.Name), "claimUID", c.UID)
+		}})
+	p.publisher = newPublishing(
+		publish.Options{Client: p.clients.slices, DriverName: c.DriverName, NodeName: c.NodeName,
+			Observe: observed(logger, p.metrics)},
+		func(ctx context.Context, waiting func(error)) (types.UID, error) {
+			return driver.NodeUID(ctx, p.clients.slices, c.NodeName, p.clients.token, waiting)
+		})
+	p.driver = driver.New(driver.Options{
+		DriverName: c.DriverName, NodeName: c.NodeName, KubeletDir: c.KubeletDir, PodUID: types.UID(c.PodUID),
+		Client:    p.clients.claims,
+		Preparer:  p.preparer,
+		Records:   p.preparer,
+		Publisher: p.publisher,
+		Inventory: inventory.New(inventory.Options{Backend: p.backend, DriverName: c.DriverName, NodeName: c.NodeName}),
+		Decide: func(rc *resourceapi.ResourceClaim) (claim.Plan, error) {
+			return claim.Decide(rc, claim.Options{DriverName: c.DriverName, PoolName: c.NodeName,
+				Decode: gpuv1alpha1.Decode, Default: func() apiruntime.Object { return gpuv1alpha1.Default() }})
+		},
+		Observe: driver.Observer{
+			Prepared: p.metrics.Prepared, Unprepared: p.metrics.Unprepared, InFlight: p.metrics.InFlight,
+			Fetched: func(d time.Duration) { p.metrics.Phase("get", d) },
+			Devices: func(all []device.Device) { p.metrics.Devices(countDevices(all)) },
+		},
+	})
+	p.metrics.CountPreparedClaims(func() (int, error) {
+		claims, err := p.preparer.Prepared()
+		return len(claims), err
+	})
+	p.metrics.CountQuarantinedRecords(p.quarantined)
+	return nil
+}
+
+func (p *process) quarantined() (int, error) {
+	_, problems, err := p.records.List()
+	n := 0
+	for _, problem := range problems {
+		if corrupt := (*checkpoint.CorruptError)(nil); errors.As(problem, &corrupt) {
+			n++
+		}
+	}
+	return n, err
+}
+
+func countDevices(all []device.Device) telemetry.DeviceCounts {
+	var counts telemetry.DeviceCounts
+	for _, d := range all {
+		if d.Health.Unhealthy {
+			counts.Unhealthy++
+		} else {
+			counts.Healthy++
+		}
+	}
+	return counts
+}
+
+// listen takes the address early: that it is taken is found out before anything else begins.
+func (p *process) listen(ctx context.Context) (err error) {
+	if *p.config.HTTPAddress == "" {
+		return nil
+	}
+	p.http, err = telemetry.Listen(ctx, *p.config.HTTPAddress, p.metrics,
+		[]telemetry.Check{{Name: "kubelet sockets answer", Test: p.driver.Alive}},
+		[]telemetry.Check{
+			{Name: "registered with the kubelet", Test: func(context.Context) error { return p.driver.Registered() }},
+			{Name: "slices acknowledged by the API server",
+				Test: func(context.Context) error { return p.publisher.Acknowledged() }},
+			{Name: "backend looked for devices", Test: func(context.Context) error { return p.driver.Looked() }},
+		})
+	if err != nil {
+		return fmt.Errorf("httpAddress: %w; set another one, or \"\" for none, in the file named by --config", err)
+	}
+	klog.FromContext(ctx).Info("Metrics and health checks", "address", p.http.Address())
+	return nil
+}
+
+func (p *process) serveHTTP(ctx context.Context) error {
+	if p.http == nil {
+		return nil
+	}
+	return p.http.Run(ctx)
+}

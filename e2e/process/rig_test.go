@@ -1,0 +1,334 @@
+package process
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/yaml"
+
+	"example.com/dragoman/e2e/process/kubelet"
+)
+
+// patience bounds every wait for something that normally takes a second or less, on a machine that is busy with other
+// things. No test says anything about speed.
+const patience = time.Minute
+
+// rig is one made-up node: its object in the API server, its directories, and the kubelet on it.
+type rig struct {
+	t    *testing.T
+	node *corev1.Node
+	dir  string // short, because paths of sockets are
+	http string // host:port of the driver's metrics and probes
+	// kubeconfig of the driver; a test may put a proxy before the API server.
+	kubeconfig string
+	kubelet    *kubelet.Kubelet
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	node, err := client.CoreV1().Nodes().Create(t.Context(), &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: nodePrefix, Labels: map[string]string{leftoverLabel: ""}},
+		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: leftoverLabel, Effect: corev1.TaintEffectNoSchedule}}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatalf("make a node: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := removeNode(context.WithoutCancel(t.Context()), node.Name); err != nil {
+			t.Error(err)
+		}
+	})
+	dir, err := os.MkdirTemp("", "dragoman-") //nolint:usetesting // t.TempDir is too long for the path of a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	r := &rig{t: t, node: node, dir: dir, http: freeAddress(t), kubeconfig: kubeconfig}
+	for _, d := range []string{r.registry(), r.path("kubelet", "plugins")} {
+		if err := os.MkdirAll(d, 0o750); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.watch()
+	return r
+}
+
+func (r *rig) path(parts ...string) string {
+	return filepath.Join(append([]string{r.dir}, parts...)...)
+}
+func (r *rig) registry() string { return r.path("kubelet", "plugins_registry") }
+func (r *rig) cdi() string      { return r.path("cdi") }
+
+// record is where the driver keeps what it knows of a claim.
+func (r *rig) record(uid types.UID) string {
+	return r.path("state", driverName, "claims", string(uid)+".json")
+}
+
+// watch starts a new kubelet that knows nothing, as after a restart.
+func (r *rig) watch() {
+	r.t.Helper()
+	if r.kubelet != nil {
+		if err := r.kubelet.Close(); err != nil {
+			r.t.Error(err)
+		}
+	}
+	var err error
+	if r.kubelet, err = kubelet.Watch(r.registry()); err != nil {
+		r.t.Fatal(err)
+	}
+	current := r.kubelet
+	r.t.Cleanup(func() { _ = current.Close() })
+}
+
+// config is what the driver's configuration file says, for a test to change.
+func (r *rig) config() map[string]any {
+	return map[string]any{
+		"apiVersion": "dragoman.example.com/v1alpha1", "kind": "DriverConfig",
+		"nodeName": r.node.Name, "driverName": driverName, "kubeconfig": r.kubeconfig,
+		"kubeletDir": r.path("kubelet"), "cdiDir": r.cdi(), "stateDir": r.path("state"),
+		"backend": "mock", "mockProfile": "example", "httpAddress": r.http,
+		"logging": map[string]any{"format": "text", "verbosity": 4},
+	}
+}
+
+func (r *rig) write(name string, content []byte) (path string) {
+	r.t.Helper()
+	path = r.path(name)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+	return path
+}
+
+func (r *rig) writeYAML(name string, object any) (path string) {
+	r.t.Helper()
+	text, err := yaml.Marshal(object)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return r.write(name, text)
+}
+
+// start starts the driver with the rig's configuration, changed by set ("key", value, …), and returns at once.
+func (r *rig) start(set ...any) *driver {
+	r.t.Helper()
+	config := r.config()
+	for i := 0; i < len(set); i += 2 {
+		config[set[i].(string)] = set[i+1]
+	}
+	return r.run("--config", r.writeYAML("config.yaml", config))
+}
+
+// startReady starts the driver and waits until the kubelet has registered it and the API server has its slices.
+func (r *rig) startReady(set ...any) *driver {
+	r.t.Helper()
+	d := r.start(set...)
+	d.waitReady()
+	return d
+}
+
+// run starts the binary with any arguments.
+func (r *rig) run(args ...string) *driver {
+	r.t.Helper()
+	d := &driver{rig: r, exited: make(chan struct{})}
+	d.command = exec.Command(binary, args...)
+	d.command.Stdout, d.command.Stderr = &d.output, &d.output
+	if err := d.command.Start(); err != nil {
+		r.t.Fatalf("start %s: %v", binary, err)
+	}
+	go func() {
+		d.err = d.command.Wait()
+		close(d.exited)
+	}()
+	r.t.Cleanup(func() {
+		d.kill()
+		if r.t.Failed() {
+			r.t.Logf("what the driver said (%s):\n%s", strings.Join(args, " "), d.output.String())
+		}
+	})
+	return d
+}
+
+// driver is one process of the binary.
+type driver struct {
+	*rig
+	command *exec.Cmd
+	output  syncBuffer
+	exited  chan struct{}
+	err     error // of Wait; valid once exited is closed
+	plugin  *kubelet.Plugin
+}
+
+func (d *driver) waitReady() {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(d.t.Context(), patience)
+	defer cancel()
+	go func() { // a driver that ends is not waited for
+		select {
+		case <-d.exited:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	var err error
+	if d.plugin, err = d.kubelet.Registered(ctx, driverName); err != nil {
+		d.t.Fatal(err)
+	}
+	d.until("the driver is ready", func(ctx context.Context) error { return probe(ctx, d.http, "/readyz") })
+}
+
+// kill ends the process the hard way, as the kernel does when memory runs out.
+func (d *driver) kill() {
+	_ = d.command.Process.Signal(syscall.SIGKILL) // it may have ended by itself
+	<-d.exited
+}
+
+// stop asks the process to end, as the kubelet asks a container, and returns its exit code.
+func (d *driver) stop() int {
+	d.t.Helper()
+	if err := d.command.Process.Signal(syscall.SIGTERM); err != nil {
+		d.t.Errorf("the driver had ended before it was asked to: %v", d.err)
+	}
+	return d.wait()
+}
+
+// wait returns the exit code of a process that ends by itself.
+func (d *driver) wait() int {
+	d.t.Helper()
+	select {
+	case <-d.exited:
+	case <-time.After(patience):
+		d.t.Fatalf("the driver still runs after %v", patience)
+	}
+	return d.command.ProcessState.ExitCode()
+}
+
+// restartKilled is kill -9 and a new process; the kubelet finds the sockets of the old one in the registry.
+func (d *driver) restartKilled(set ...any) *driver {
+	d.t.Helper()
+	d.kill()
+	d.watch()
+	return d.startReady(set...)
+}
+
+// until polls check until it returns nil; when patience ends, its last error is the test's failure.
+func (r *rig) until(what string, check func(context.Context) error) {
+	r.t.Helper()
+	var last error
+	err := wait.PollUntilContextTimeout(r.t.Context(), 50*time.Millisecond, patience, true,
+		func(ctx context.Context) (bool, error) {
+			last = check(ctx)
+			return last == nil, nil
+		})
+	if err != nil {
+		r.t.Fatalf("%s: not after %v: %v", what, patience, errors.Join(last, err))
+	}
+}
+
+// published waits until the API server holds a complete pool of so many devices and returns its slices by name.
+func (r *rig) published(devices int) []resourceapi.ResourceSlice {
+	r.t.Helper()
+	var list *resourceapi.ResourceSliceList
+	r.until(fmt.Sprintf("%d devices are published", devices), func(ctx context.Context) (err error) {
+		if list, err = client.ResourceV1().ResourceSlices().List(ctx, slicesOf(r.node.Name)); err != nil {
+			return err
+		}
+		return complete(list.Items, devices)
+	})
+	slices.SortFunc(list.Items, func(a, b resourceapi.ResourceSlice) int { return strings.Compare(a.Name, b.Name) })
+	return list.Items
+}
+
+// complete says what a scheduler would miss in the pool.
+func complete(pool []resourceapi.ResourceSlice, devices int) error {
+	names := map[string]bool{}
+	for _, slice := range pool {
+		is, first := slice.Spec.Pool, pool[0].Spec.Pool
+		if is.ResourceSliceCount != int64(len(pool)) || is.Generation != first.Generation {
+			return fmt.Errorf("slice %s is of generation %d with %d slices; there are %d, and generation %d too",
+				slice.Name, is.Generation, is.ResourceSliceCount, len(pool), first.Generation)
+		}
+		for _, device := range slice.Spec.Devices {
+			names[device.Name] = true
+		}
+	}
+	if len(names) != devices {
+		return fmt.Errorf("%d slices with %d devices, expected %d devices", len(pool), len(names), devices)
+	}
+	return nil
+}
+
+// versions tells of each slice whether it was written since: its name, UID and resource version.
+func versions(pool []resourceapi.ResourceSlice) map[string]string {
+	versions := map[string]string{}
+	for _, slice := range pool {
+		versions[slice.Name] = string(slice.UID) + "@" + slice.ResourceVersion
+	}
+	return versions
+}
+
+func probe(ctx context.Context, address, path string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close() //nolint:errcheck // it is only read
+	var body bytes.Buffer
+	if _, err := body.ReadFrom(response.Body); err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s: %s", path, response.Status, body.String())
+	}
+	return nil
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close() //nolint:errcheck // nobody has called
+	return listener.Addr().String()
+}
+
+// syncBuffer is a buffer that a process writes while a test reads.
+type syncBuffer struct {
+	mutex sync.Mutex
+	text  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	return b.text.String()
+}

@@ -1,0 +1,101 @@
+# Every verb does its own set-up and reuses what is there. "make help" lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION    ?= 0.1.0-dev
+# The Kubernetes version of the kind nodes; e2e/nodeimage knows which there are.
+KUBERNETES ?= v1.34.3
+# The kind clusters of "make demo" (and kind-up) and of the tests.
+CLUSTER     ?= dragoman
+E2E_CLUSTER ?= dragoman-e2e
+# KEEP=1 leaves the cluster of the tests up.
+KEEP ?=
+
+CACHE ?= $(or $(DRAGOMAN_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dragoman)
+TOOLS := $(CACHE)/tools
+HELM  := $(TOOLS)/helm-v4.3.1
+LINT  := $(TOOLS)/golangci-lint-v2.15.0
+
+MODULES := . e2e e2e/nodeimage
+LDFLAGS := -s -w -X k8s.io/component-base/version.gitVersion=v$(VERSION)
+GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false
+DEMO     = bin/demo --cache $(CACHE) --helm $(HELM) --kubernetes $(KUBERNETES)
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##
+.PHONY: demo demo-down
+demo: build $(HELM) ## kind cluster, driver with made-up GPUs, one example pod; prints what it sees
+	@$(DEMO) --name $(CLUSTER) up
+	@$(DEMO) --name $(CLUSTER) show
+
+demo-down: build ## all of it away again; only the cache stays
+	@$(DEMO) --name $(CLUSTER) down
+
+.PHONY: kind-up kind-down
+kind-up: build $(HELM) ## the cluster with the driver, without an example
+	@$(DEMO) --name $(CLUSTER) up
+
+kind-down: demo-down ## same as demo-down
+
+.PHONY: test
+test: lint unit e2e ## everything: lint, unit, process and end-to-end tests
+
+.PHONY: lint
+lint: $(LINT) $(HELM) ## formatting, linters, tidy modules, the chart
+	@for m in $(MODULES); do \
+	  echo "lint $$m"; \
+	  (cd $$m && go vet ./... && go mod tidy -diff && $(LINT) run --config $(CURDIR)/.golangci.yaml ./...); \
+	done
+	@$(HELM) lint --strict --quiet deployments/helm/dragoman
+
+.PHONY: unit
+unit: gcc ## unit tests with the race detector
+	go test -race ./...
+	cd e2e/nodeimage && go test ./...
+
+.PHONY: e2e
+e2e: build $(HELM) ## process and end-to-end tests on a kind cluster of their own
+	@trap '[ -n "$(KEEP)" ] || $(DEMO) --name $(E2E_CLUSTER) down' EXIT; \
+	$(DEMO) --name $(E2E_CLUSTER) up; \
+	eval "$$(bin/nodeimage env --cache $(CACHE) --name $(E2E_CLUSTER))"; \
+	export CLUSTER=$(E2E_CLUSTER) DRAGOMAN_CACHE=$(CACHE) HELM=$(HELM); \
+	export NODEIMAGE=$(CURDIR)/bin/nodeimage DRAGOMAN_BIN=$(CURDIR)/bin/dragoman; \
+	cd e2e && go test -count=1 -p 1 -timeout 40m ./...
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME (30s)
+	@go list -f '{{.Dir}}' ./... | while read -r dir; do \
+	  for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9]+' $$dir/*_test.go 2>/dev/null | cut -d' ' -f2); do \
+	    echo "$$f in $$dir"; (cd $$dir && go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $${FUZZTIME:-30s} .); \
+	  done; \
+	done
+
+.PHONY: generate verify
+generate: ## rewrites golden files and JSON schemas from the code
+	go test ./api/... ./pkg/... ./cmd/... -update
+
+verify: generate ## fails if generate changes anything
+	git diff --exit-code
+
+.PHONY: build image
+build: ## the programs, into bin/
+	@$(GOBUILD) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	@cd e2e/nodeimage && $(GOBUILD) -o $(CURDIR)/bin/nodeimage .
+	@cd e2e && $(GOBUILD) -o $(CURDIR)/bin/ ./demo ./busybox
+
+image: build ## the driver's image, dragoman:$(VERSION), with the binary of bin/
+	docker build --target prebuilt -t dragoman:$(VERSION) .
+
+.PHONY: gcc
+gcc: # the race detector needs a C compiler
+	@command -v gcc >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq gcc libc6-dev; }
+
+$(HELM): PACKAGE := helm.sh/helm/v4/cmd/helm@v4.3.1
+$(LINT): PACKAGE := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+$(HELM) $(LINT):
+	@echo " • building $(notdir $@) (once, a few minutes)"
+	@mkdir -p $(TOOLS)/new && GOBIN=$(TOOLS)/new CGO_ENABLED=0 go install $(PACKAGE) && mv $(TOOLS)/new/$(firstword $(subst -v, ,$(notdir $@))) $@

@@ -62,6 +62,7 @@ e2e: build $(HELM) ## process and end-to-end tests on a kind cluster of their ow
 	@trap '[ -n "$(KEEP)" ] || $(DEMO) --name $(E2E_CLUSTER) down' EXIT; \
 	$(DEMO) --name $(E2E_CLUSTER) up; \
 	eval "$$(bin/nodeimage env --cache $(CACHE) --name $(E2E_CLUSTER))"; \
+	$(HELM) test dragoman --namespace dragoman; \
 	export CLUSTER=$(E2E_CLUSTER) DRAGOMAN_CACHE=$(CACHE) HELM=$(HELM); \
 	export NODEIMAGE=$(CURDIR)/bin/nodeimage DRAGOMAN_BIN=$(CURDIR)/bin/dragoman; \
 	cd e2e && go test -count=1 -p 1 -timeout 40m ./...
@@ -76,7 +77,7 @@ fuzz: ## each fuzz target for FUZZTIME (30s)
 
 .PHONY: generate verify
 generate: ## rewrites golden files and JSON schemas from the code
-	go test ./api/... ./pkg/... ./cmd/... -update
+	go test $$(grep -rlE 'flag.Bool."update"' --include=*_test.go api cmd pkg | xargs -n1 dirname | sort -u | sed 's,^,./,') -update
 
 verify: generate ## fails if generate changes anything
 	git diff --exit-code

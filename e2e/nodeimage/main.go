@@ -1,5 +1,7 @@
 // Command nodeimage makes kind clusters from nothing: it finds or starts a container engine, pulls kind's node image or
 // builds it from Go modules and Debian packages, makes the cluster, and takes all of it away again.
+//
+// It has more than 500 lines because the recipes of its six commands stand here, step by step.
 package main
 
 import (

@@ -1,5 +1,7 @@
 // Package dockerd runs a Docker engine of our own on a Debian host that has none, with everything it has in one folder,
 // and takes it away again without a trace.
+//
+// The room is larger than others because starting it means knowing all that stopping it has to put back.
 package dockerd
 
 import (

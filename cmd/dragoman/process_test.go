@@ -145,7 +145,7 @@ func (p *runningProcess) http(path string) (code int, text string) {
 // shortDir is a directory whose path leaves room for a socket in it.
 func shortDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "dragoman") //nolint:usetesting // t.TempDir holds the name of the test
+	dir, err := os.MkdirTemp("", "d") //nolint:usetesting // t.TempDir holds the name of the test
 	if err != nil {
 		t.Fatal(err)
 	}

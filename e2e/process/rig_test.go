@@ -56,7 +56,7 @@ func newRig(t *testing.T) *rig {
 			t.Error(err)
 		}
 	})
-	dir, err := os.MkdirTemp("", "dragoman-") //nolint:usetesting // t.TempDir is too long for the path of a socket
+	dir, err := os.MkdirTemp("", "d") //nolint:usetesting // t.TempDir is too long for the path of a socket
 	if err != nil {
 		t.Fatal(err)
 	}

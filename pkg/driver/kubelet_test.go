@@ -309,7 +309,7 @@ type rig struct {
 
 func newRig(t *testing.T, claims ...*resourceapi.ResourceClaim) *rig {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "kubelet") //nolint:usetesting // t.TempDir holds the name of the test: too long
+	dir, err := os.MkdirTemp("", "k") //nolint:usetesting // t.TempDir holds the name of the test: too long
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -65,7 +65,7 @@ e2e: build $(HELM) ## process and end-to-end tests on a kind cluster of their ow
 	$(HELM) test dragoman --namespace dragoman; \
 	export CLUSTER=$(E2E_CLUSTER) DRAGOMAN_CACHE=$(CACHE) HELM=$(HELM); \
 	export NODEIMAGE=$(CURDIR)/bin/nodeimage DRAGOMAN_BIN=$(CURDIR)/bin/dragoman; \
-	cd e2e && go test -count=1 -p 1 -timeout 40m ./...
+	(cd e2e && go test -count=1 -p 1 -timeout 40m ./...)
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (30s)

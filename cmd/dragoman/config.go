@@ -176,7 +176,7 @@ func (s *settings) usage() string {
 	if s.output != nil {
 		line("-o", "FORMAT", "table or yaml (default: table)")
 	}
-	line("-v", "LEVEL", "how much to log: 0 problems … 2 what changes … 6 each call (default: 2)")
+	line("-v", "LEVEL", "how much to log: 0 what must be known, 2 what changes, 4 each call, 6 all (default: 2)")
 	line("--version", "", "print the version")
 	if len(s.others) > 0 {
 		b.WriteString("\nSub-commands:\n")

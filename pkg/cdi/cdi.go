@@ -107,10 +107,7 @@ func (d *Dir) WriteRaw(claim types.UID, raw json.RawMessage) error {
 	if head.Kind != d.Kind() {
 		return fmt.Errorf("restore CDI spec of claim %s: it is of kind %q, not %q", claim, head.Kind, d.Kind())
 	}
-	if err := d.put(claim, raw); err != nil {
-		return err
-	}
-	return d.explain("remove unfinished CDI spec", removeIfThere(d.unfinished(claim)))
+	return d.put(claim, raw)
 }
 
 // Remove removes the claim's file, finished or not. A missing one counts as removed. It needs no free space.
@@ -165,7 +162,7 @@ func validUID(uid types.UID) bool {
 	return len(uid) >= 1 && len(uid) <= 64
 }
 
-// put makes the claim's file have the content raw, laid out for people.
+// put makes the claim's file have the content raw, laid out for people, and leaves no unfinished one beside it.
 func (d *Dir) put(claim types.UID, raw json.RawMessage) error {
 	path, err := d.file(claim)
 	if err != nil {
@@ -176,7 +173,7 @@ func (d *Dir) put(claim types.UID, raw json.RawMessage) error {
 		return fmt.Errorf("lay out CDI spec of claim %s: %w", claim, err)
 	}
 	if there, err := os.ReadFile(path); err == nil && bytes.Equal(there, content) {
-		return nil
+		return d.explain("remove unfinished CDI spec", removeIfThere(d.unfinished(claim)))
 	}
 	err = replace(path, d.unfinished(claim), content)
 	if errors.Is(err, fs.ErrNotExist) {

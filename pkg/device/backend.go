@@ -27,7 +27,7 @@ type Backend interface {
 	Prepare(ctx context.Context, r Request) ([]Grant, error)
 
 	// Unprepare takes back what Prepare did for one device. A grant that is unknown, was taken back before, or whose
-	// device is gone is not an error. g.Edits is nil here. It needs no free disk space.
+	// device is gone is not an error. g.Edits and g.Common are nil here. It needs no free disk space.
 	Unprepare(ctx context.Context, g Grant) error
 }
 
@@ -44,6 +44,37 @@ type Sweeper interface {
 	Sweep(ctx context.Context, known func(claim types.UID) bool) error
 }
 
+// Examiner is implemented by a backend that can say whether a node has what it needs.
+type Examiner interface {
+	// Examine looks at the node without changing it and returns what it found, in the order in which a person would
+	// look. It works also where Devices cannot.
+	Examine(ctx context.Context) []Finding
+}
+
+// Finding is what came of looking at one thing that a backend needs.
+type Finding struct {
+	// Subject is what was looked at: "NVML library".
+	Subject string
+	// Verdict says whether it is as it must be.
+	Verdict Verdict
+	// Detail is what was seen, a sentence without a full stop.
+	Detail string
+	// Mend says what to do; empty if nothing is wrong.
+	Mend string
+}
+
+// Verdict is the result of an examination.
+type Verdict string
+
+const (
+	// Good means that it is as it must be.
+	Good Verdict = "ok"
+	// Doubtful means that something else might not work because of it, or that it could not be looked at.
+	Doubtful Verdict = "warning"
+	// Bad means that the backend cannot work.
+	Bad Verdict = "bad"
+)
+
 // Snapshot is what a backend sees at one moment. Devices and the counter sets that they consume come in one answer,
 // since one device that refers to a counter set that is not there costs the whole pool
 // (k8s.io/dynamic-resource-allocation/resourceslice, validation.go).
@@ -58,6 +89,10 @@ type Snapshot struct {
 type Device struct {
 	resourceapi.Device
 	Health Health
+	// PartOf is the name of the device that this one is cut from when somebody gets it; empty for a whole device. It
+	// need not be the name of a device of the snapshot. Where a cluster drops shared counters (KEP-4815), parts that
+	// consume counters are not offered, and whole devices are offered without their consumption.
+	PartOf string
 }
 
 // Health says whether a device can be used. The zero value means healthy.
@@ -97,6 +132,9 @@ type Grant struct {
 	// Edits are what the container runtime changes in a container that gets the device; never empty after Prepare
 	// (CDI cannot resolve a device without edits).
 	Edits *cdispecs.ContainerEdits
+	// Common are edits that a container gets once, however many devices of the claim it uses: the libraries of a
+	// driver, and hooks. Grants with equal ones share them. May be nil.
+	Common *cdispecs.ContainerEdits
 	// Undo is what Remember was given last for this device; nil if it never was called.
 	Undo json.RawMessage
 }

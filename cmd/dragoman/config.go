@@ -35,6 +35,8 @@ func settingFlags() []setting {
 			func(c *driverConfig, v string) { c.Backend = v }},
 		{"mock-profile", "NAME|FILE", "machine that the backend mock makes up (default: example)",
 			func(c *driverConfig, v string) { c.MockProfile = v }},
+		{"driver-root", "DIR", "where the NVIDIA driver is installed, as this process sees it (default: /)",
+			func(c *driverConfig, v string) { c.NVML.DriverRoot = v }},
 		{"kubelet-dir", "DIR", "the kubelet's root directory (default: /var/lib/kubelet)",
 			func(c *driverConfig, v string) { c.KubeletDir = v }},
 		{"cdi-dir", "DIR", "where the container runtime looks for CDI files (default: /var/run/cdi)",
@@ -49,6 +51,7 @@ func fileOnly() map[string]string {
 	return map[string]string{
 		"http-address": "httpAddress", "logging-format": "logging.format", "log-format": "logging.format",
 		"pod-uid": "podUID", "metrics-address": "httpAddress", "verbosity": "logging.verbosity (flag: -v)",
+		"dynamic-mig": "nvml.dynamicMIG", "dev-root": "nvml.devRoot", "library-path": "nvml.libraryPath",
 	}
 }
 

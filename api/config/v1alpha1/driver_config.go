@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -48,7 +49,7 @@ type DriverConfig struct {
 	// +optional
 	DriverName string `json:"driverName,omitempty"`
 
-	// Backend is the kind of hardware. Default: mock.
+	// Backend is the kind of hardware: mock or nvml. Default: mock.
 	// +optional
 	Backend string `json:"backend,omitempty"`
 
@@ -80,9 +81,83 @@ type DriverConfig struct {
 	// +optional
 	HTTPAddress *string `json:"httpAddress,omitempty"`
 
+	// NVML configures the backend nvml, for NVIDIA GPUs.
+	// +optional
+	NVML NVML `json:"nvml,omitzero"`
+
+	// Health says what becomes of devices that are not healthy.
+	// +optional
+	Health HealthPolicy `json:"health,omitzero"`
+
 	// Logging says what the log looks like.
 	// +optional
 	Logging Logging `json:"logging,omitzero"`
+}
+
+// NVML configures the backend for NVIDIA GPUs.
+type NVML struct {
+	// DriverRoot is the directory below which the NVIDIA driver is installed, as this process sees it: / on the host
+	// itself, the place where the host's directory is mounted in a container. Default: /.
+	// +optional
+	DriverRoot string `json:"driverRoot,omitempty"`
+
+	// HostDriverRoot is the same directory as the host sees it, for CDI files. Default: driverRoot.
+	// +optional
+	HostDriverRoot string `json:"hostDriverRoot,omitempty"`
+
+	// DevRoot is the directory whose dev/ holds the device nodes of the GPUs, as this process sees it.
+	// Default: driverRoot if there is a dev/ in it, else /.
+	// +optional
+	DevRoot string `json:"devRoot,omitempty"`
+
+	// LibraryPath is the path of libnvidia-ml.so.1 below driverRoot, where it is in none of the usual places.
+	// +optional
+	LibraryPath string `json:"libraryPath,omitempty"`
+
+	// CDIHookPath is where the host has the program nvidia-cdi-hook, which the container runtime calls to make the
+	// driver's libraries known in a container. Default: the one that comes with the image, copied into the driver's
+	// directory below kubeletDir/plugins; where the image has none, /usr/bin/nvidia-cdi-hook.
+	// +optional
+	CDIHookPath string `json:"cdiHookPath,omitempty"`
+
+	// DynamicMIG offers every way to cut a MIG-capable GPU, and cuts when a claim is prepared. Without it, those MIG
+	// devices are offered that somebody made. Default: false.
+	// +optional
+	DynamicMIG bool `json:"dynamicMIG,omitempty"`
+
+	// IgnoredXIDs are numbers of NVIDIA errors (XID) that do not make a device unhealthy, besides those that programs
+	// cause by themselves (13, 31, 43, 45, 68, 109).
+	// +optional
+	IgnoredXIDs []int `json:"ignoredXIDs,omitempty"`
+}
+
+// The effects of a taint, and none.
+const (
+	TaintNoSchedule = "NoSchedule"
+	TaintNoExecute  = "NoExecute"
+	TaintNone       = "None"
+)
+
+// What becomes of an unhealthy device on a cluster without device taints.
+const (
+	KeepDevice     = "Keep"
+	LeaveOutDevice = "LeaveOut"
+)
+
+// HealthPolicy says what becomes of devices that are not healthy.
+type HealthPolicy struct {
+	// TaintEffect is the effect of the taint <driver name>/unhealthy that an unhealthy device gets: NoSchedule keeps
+	// new pods away, NoExecute also evicts those that use it, None only reports. Default: NoSchedule.
+	// +enum=NoSchedule,NoExecute,None
+	// +optional
+	TaintEffect string `json:"taintEffect,omitempty"`
+
+	// WithoutTaints says what becomes of an unhealthy device on a cluster whose API server drops taints (feature gate
+	// DRADeviceTaints, off by default before Kubernetes 1.36): Keep publishes it as it is, LeaveOut does not publish it
+	// until it is healthy again. Default: Keep.
+	// +enum=Keep,LeaveOut
+	// +optional
+	WithoutTaints string `json:"withoutTaints,omitempty"`
 }
 
 // Logging says what the log looks like.
@@ -119,6 +194,10 @@ func (c *DriverConfig) SetDefaults() {
 	setDefault(&c.KubeletDir, "/var/lib/kubelet")
 	setDefault(&c.CDIDir, "/var/run/cdi")
 	setDefault(&c.StateDir, "/run/dragoman")
+	setDefault(&c.NVML.DriverRoot, "/")
+	setDefault(&c.NVML.HostDriverRoot, c.NVML.DriverRoot)
+	setDefault(&c.Health.TaintEffect, TaintNoSchedule)
+	setDefault(&c.Health.WithoutTaints, KeepDevice)
 	setDefault(&c.Logging.Format, "text")
 	if c.HTTPAddress == nil {
 		c.HTTPAddress = new("127.0.0.1:8080")
@@ -164,6 +243,8 @@ func (c *DriverConfig) Validate() field.ErrorList {
 	}
 	errs = append(errs, c.validateSocketPaths()...)
 	errs = append(errs, c.validateHTTPAddress()...)
+	errs = append(errs, c.NVML.validate()...)
+	errs = append(errs, c.Health.validate()...)
 	return append(errs, c.Logging.validate()...)
 }
 
@@ -219,6 +300,37 @@ func (c *DriverConfig) validateHTTPAddress() field.ErrorList {
 		return field.ErrorList{field.Invalid(field.NewPath("httpAddress"), *c.HTTPAddress, detail)}
 	}
 	return nil
+}
+
+func (n *NVML) validate() field.ErrorList {
+	var errs field.ErrorList
+	at := field.NewPath("nvml")
+	for _, dir := range []struct{ name, path string }{
+		{"driverRoot", n.DriverRoot}, {"hostDriverRoot", n.HostDriverRoot}, {"devRoot", n.DevRoot},
+		{"libraryPath", n.LibraryPath}, {"cdiHookPath", n.CDIHookPath},
+	} {
+		if dir.path != "" && !filepath.IsAbs(dir.path) {
+			errs = append(errs, field.Invalid(at.Child(dir.name), dir.path, "must be an absolute path"))
+		}
+	}
+	for i, xid := range n.IgnoredXIDs {
+		if xid < 1 {
+			errs = append(errs, field.Invalid(at.Child("ignoredXIDs").Index(i), xid, "must be a positive number"))
+		}
+	}
+	return errs
+}
+
+func (h *HealthPolicy) validate() field.ErrorList {
+	var errs field.ErrorList
+	at := field.NewPath("health")
+	if effects := []string{TaintNoSchedule, TaintNoExecute, TaintNone}; !slices.Contains(effects, h.TaintEffect) {
+		errs = append(errs, field.NotSupported(at.Child("taintEffect"), h.TaintEffect, effects))
+	}
+	if ways := []string{KeepDevice, LeaveOutDevice}; !slices.Contains(ways, h.WithoutTaints) {
+		errs = append(errs, field.NotSupported(at.Child("withoutTaints"), h.WithoutTaints, ways))
+	}
+	return errs
 }
 
 func (l *Logging) validate() field.ErrorList {

@@ -43,10 +43,15 @@ cdiDir: /cdi
 stateDir: /state
 podUID: abc-1
 httpAddress: ""
+nvml: {driverRoot: /d, hostDriverRoot: /h, devRoot: /e, libraryPath: /l, cdiHookPath: /c, dynamicMIG: true, ignoredXIDs: [94]}
+health: {taintEffect: None, withoutTaints: LeaveOut}
 logging: {format: json, verbosity: 0}
 `, DriverConfig{
 			NodeName: "node-a", Kubeconfig: "/k", DriverName: "gpu.example.org", Backend: "nvml", MockProfile: "mixed",
 			KubeletDir: "/kubelet", CDIDir: "/cdi", StateDir: "/state", PodUID: "abc-1", HTTPAddress: new(""),
+			NVML: NVML{DriverRoot: "/d", HostDriverRoot: "/h", DevRoot: "/e", LibraryPath: "/l", CDIHookPath: "/c",
+				DynamicMIG: true, IgnoredXIDs: []int{94}},
+			Health:  HealthPolicy{TaintEffect: TaintNone, WithoutTaints: LeaveOutDevice},
 			Logging: Logging{Format: "json", Verbosity: new(0)},
 		}},
 	} {
@@ -80,6 +85,8 @@ func TestDriverConfigDefaults(t *testing.T) {
 		TypeMeta:   metav1.TypeMeta{APIVersion: GroupVersion, Kind: DriverConfigKind},
 		DriverName: "gpu.example.com", Backend: "mock", MockProfile: "example", KubeletDir: "/var/lib/kubelet",
 		CDIDir: "/var/run/cdi", StateDir: "/run/dragoman", HTTPAddress: new("127.0.0.1:8080"),
+		NVML:    NVML{DriverRoot: "/", HostDriverRoot: "/"},
+		Health:  HealthPolicy{TaintEffect: TaintNoSchedule, WithoutTaints: KeepDevice},
 		Logging: Logging{Format: "text", Verbosity: new(2)},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -133,6 +140,8 @@ func TestDriverConfigValidate(t *testing.T) {
 				NodeName: "Node_A", DriverName: "GPU", Backend: "a " +
 					"b", KubeletDir: "kubelet", CDIDir: "cdi", StateDir: "",
 				PodUID: "a/b", HTTPAddress: new("8080"), Logging: Logging{Format: "xml", Verbosity: new(-1)},
+				NVML:   NVML{DriverRoot: "d", CDIHookPath: "hook", IgnoredXIDs: []int{31, 0}},
+				Health: HealthPolicy{TaintEffect: "Evict", WithoutTaints: "Hide"},
 			}
 		}, []string{
 			`nodeName: Invalid value: "Node_A": a lowercase RFC 1123 subdomain`,
@@ -143,6 +152,11 @@ func TestDriverConfigValidate(t *testing.T) {
 			`cdiDir: Invalid value: "cdi": must be an absolute path`,
 			`stateDir: Invalid value: "": must be an absolute path`,
 			`httpAddress: Invalid value: "8080": must be host:port, such as "127.0.0.1:8080", or "" for none`,
+			`nvml.driverRoot: Invalid value: "d": must be an absolute path`,
+			`nvml.cdiHookPath: Invalid value: "hook": must be an absolute path`,
+			`nvml.ignoredXIDs[1]: Invalid value: 0: must be a positive number`,
+			`health.taintEffect: Unsupported value: "Evict": supported values: "NoSchedule", "NoExecute", "None"`,
+			`health.withoutTaints: Unsupported value: "Hide": supported values: "Keep", "LeaveOut"`,
 			`logging.format: Unsupported value: "xml": supported values: "text", "json"`,
 			`logging.verbosity: Invalid value: -1: must not be negative`,
 		}},

@@ -31,10 +31,11 @@ var mayImport = map[string][]string{
 	"pkg/device/mock":       {"pkg/device", "api/gpu/v1alpha1", "api/config/v1alpha1"},
 	"pkg/inventory":         {"pkg/device"},
 	"pkg/prepare":           {"pkg/device", "pkg/claim", "pkg/cdi", "pkg/checkpoint"},
+	"pkg/doctor":            {"pkg/device"},
 	"pkg/driver":            {"pkg/inventory", "pkg/publish", "pkg/claim", "pkg/prepare", "pkg/device"},
 	"cmd/dragoman": {
 		"api/config/v1alpha1", "api/gpu/v1alpha1", "pkg/cdi", "pkg/checkpoint", "pkg/claim", "pkg/device",
-		"pkg/device/mock", "pkg/driver", "pkg/inventory", "pkg/prepare", "pkg/publish", "pkg/telemetry",
+		"pkg/device/mock", "pkg/device/nvml", "pkg/doctor", "pkg/driver", "pkg/inventory", "pkg/prepare", "pkg/publish", "pkg/telemetry",
 	},
 }
 
@@ -45,6 +46,7 @@ var doors = map[string]string{
 	"tags.cncf.io/container-device-interface/pkg/":     "pkg/cdi",
 	"github.com/prometheus/":                           "pkg/telemetry",
 	"github.com/fsnotify/":                             "pkg/device/mock",
+	"k8s.io/cri-api/":                                  "pkg/doctor",
 	"go.yaml.in/yaml/":                                 "api/internal/strict",
 	"github.com/NVIDIA/":                               "pkg/device/nvml",
 }

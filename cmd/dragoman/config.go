@@ -65,7 +65,7 @@ type settings struct {
 	file     string
 	version  bool
 	output   *string // devices only
-	nodeName string  // to fall back to; devices only
+	nodeName string  // to fall back to; devices and doctor only
 	overlay  []func(*driverConfig)
 }
 

@@ -48,9 +48,7 @@ func printDevices(ctx context.Context, args []string, getenv func(string) string
 	if *settings.output != "table" && *settings.output != "yaml" {
 		return &usageError{fmt.Sprintf("-o %s: unknown format; there are: table, yaml", *settings.output)}
 	}
-	if name, err := os.Hostname(); err == nil {
-		settings.nodeName = strings.ToLower(name) // good enough where no cluster has given the node a name
-	}
+	settings.nodeName = hostName()
 	config, err := settings.config(getenv)
 	if err != nil {
 		return err
@@ -73,6 +71,15 @@ func printDevices(ctx context.Context, args []string, getenv func(string) string
 	}
 	_, err = stdout.Write(text)
 	return err
+}
+
+// hostName is good enough where no cluster has given the node a name; "" if the host has none.
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return strings.ToLower(name)
 }
 
 // look asks the backend. Nothing is written to the node: a backend makes its directory when claims come.

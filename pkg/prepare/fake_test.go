@@ -37,6 +37,8 @@ type hardware struct {
 	dir        string
 	at         func(moment string) error
 	complaints []string // what broke I3, or touched what is another claim's
+	// common is what containers get once, whichever devices they use; by device, nil where there is nothing.
+	common map[string]*cdispecs.ContainerEdits
 }
 
 func newHardware(dir string) *hardware {
@@ -57,7 +59,7 @@ func (h *hardware) Prepare(_ context.Context, r device.Request) ([]device.Grant,
 	var grants []device.Grant
 	for i, result := range r.Devices {
 		grants = append(grants, device.Grant{Claim: r.Claim, Result: result,
-			Edits: &cdispecs.ContainerEdits{Env: device.Environment(r, i)}})
+			Edits: &cdispecs.ContainerEdits{Env: device.Environment(r, i)}, Common: h.common[result.Device]})
 		if ptr.Deref(result.AdminAccess, false) {
 			continue
 		}

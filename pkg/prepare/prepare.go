@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -100,11 +101,12 @@ type call struct {
 	*Preparer
 	claim  checkpoint.Claim
 	plan   claim.Plan
-	record *checkpoint.Record // nil while none is known
-	isNew  bool               // this call was the first to record the claim
-	lost   bool               // the record could not be read, and record is what the markers say
-	asked  bool               // the backend was asked to set devices up
-	edits  []cdispecs.ContainerEdits
+	record *checkpoint.Record         // nil while none is known
+	isNew  bool                       // this call was the first to record the claim
+	lost   bool                       // the record could not be read, and record is what the markers say
+	asked  bool                       // the backend was asked to set devices up
+	edits  []cdispecs.ContainerEdits  // of each device of the plan
+	common []*cdispecs.ContainerEdits // of each device of the plan, nil where there are none
 	spent  map[Phase]time.Duration
 }
 
@@ -285,6 +287,7 @@ func (c *call) owned() []checkpoint.DeviceKey {
 func (c *call) setDevicesUp(ctx context.Context) error {
 	c.asked = true
 	c.edits = make([]cdispecs.ContainerEdits, len(c.plan.Devices))
+	c.common = make([]*cdispecs.ContainerEdits, len(c.plan.Devices))
 	all := make([]resourceapi.DeviceRequestAllocationResult, 0, len(c.plan.Devices))
 	for _, d := range c.plan.Devices {
 		all = append(all, d.Result)
@@ -304,7 +307,7 @@ func (c *call) setDevicesUp(ctx context.Context) error {
 			return fmt.Errorf("set up %s: %w", namesOf(results), err)
 		}
 		for n, i := range group.Indexes {
-			c.edits[i] = *grants[n].Edits
+			c.edits[i], c.common[i] = *grants[n].Edits, grants[n].Common
 		}
 	}
 	return nil
@@ -367,11 +370,17 @@ func checkGrants(grants []device.Grant, asked []resourceapi.DeviceRequestAllocat
 }
 
 func (c *call) writeCDIFile(context.Context) error {
-	spec := cdi.Spec{Claim: c.claim.UID, ContainerEdits: cdispecs.ContainerEdits{Env: []string{
+	forAll := cdispecs.ContainerEdits{Env: []string{
 		"DRA_ADMIN_ACCESS=" + strconv.FormatBool(c.plan.AdminAccess()),
 		"DRA_RESOURCE_DRIVER_NAME=" + c.o.DriverName,
 		"KUBERNETES_NODE_NAME=" + c.o.NodeName,
-	}}}
+	}}
+	for _, common := range c.common {
+		if err := addMissing(&forAll, common); err != nil {
+			return err
+		}
+	}
+	spec := cdi.Spec{Claim: c.claim.UID, ContainerEdits: forAll}
 	for i, d := range c.record.Devices {
 		spec.Devices = append(spec.Devices, cdispecs.Device{Name: c.cdiName(d.DeviceKey), ContainerEdits: c.edits[i]})
 	}
@@ -381,6 +390,38 @@ func (c *call) writeCDIFile(context.Context) error {
 	}
 	c.record.CDISpec = raw
 	return nil
+}
+
+// addMissing adds to edits what more has and edits has not. Grants may share some of their edits only, and a hook that
+// is there twice would run twice.
+func addMissing(edits, more *cdispecs.ContainerEdits) error {
+	if more == nil {
+		return nil
+	}
+	edits.Env = union(edits.Env, more.Env)
+	edits.DeviceNodes = union(edits.DeviceNodes, more.DeviceNodes)
+	edits.NetDevices = union(edits.NetDevices, more.NetDevices)
+	edits.Hooks = union(edits.Hooks, more.Hooks)
+	edits.Mounts = union(edits.Mounts, more.Mounts)
+	edits.AdditionalGIDs = union(edits.AdditionalGIDs, more.AdditionalGIDs)
+	if more.IntelRdt == nil {
+		return nil
+	}
+	if edits.IntelRdt != nil && !reflect.DeepEqual(edits.IntelRdt, more.IntelRdt) {
+		return errors.New("merge what the devices have in common: they want different intelRdt, of which a container has one")
+	}
+	edits.IntelRdt = more.IntelRdt
+	return nil
+}
+
+// union returns all, followed by what of more is not in it.
+func union[T any](all, more []T) []T {
+	for _, item := range more {
+		if !slices.ContainsFunc(all, func(other T) bool { return reflect.DeepEqual(item, other) }) {
+			all = append(all, item)
+		}
+	}
+	return all
 }
 
 func (c *call) cdiName(k checkpoint.DeviceKey) string {

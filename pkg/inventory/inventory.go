@@ -3,8 +3,10 @@ package inventory
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
+	"sync"
 	"time"
 
 	resourceapi "k8s.io/api/resource/v1"
@@ -22,6 +24,8 @@ const (
 	pause = time.Second
 	// maxRetry bounds the waiting after looks that failed, which doubles from pause.
 	maxRetry = 30 * time.Second
+	// hang is how long a look may take before what was seen last counts no longer.
+	hang = 30 * time.Second
 )
 
 // Options are what an [Inventory] needs.
@@ -32,8 +36,11 @@ type Options struct {
 
 // Update is the node's devices as they are now. To be read only.
 type Update struct {
-	// Slices is what to publish. Nil as long as no look succeeded: then nothing must be published.
+	// Slices is what to publish. Nil as long as no look succeeded, or nobody said what the cluster can hold: then
+	// nothing must be published.
 	Slices []resourceapi.ResourceSliceSpec
+	// Seen says that a look succeeded.
+	Seen bool
 	// Devices are all that were seen, those left out of the slices included, in natural order of their names.
 	Devices []device.Device
 	// LeftOut is what was seen and is not published.
@@ -49,13 +56,57 @@ type Update struct {
 type Inventory struct {
 	options Options
 	changed chan struct{} // holds a token from a change until the look that sees it
-	last    Update
-	looked  bool
+	offered chan struct{} // holds a token from an offer until the slices that follow it
+
+	// Of Run's goroutine:
+	snapshot device.Snapshot // of the last look that succeeded
+	last     Update
+	looked   bool
+
+	mu    sync.Mutex
+	offer *Offer
+	look  look
 }
 
-// New returns an inventory that has not looked yet.
+// look is how looking at the devices goes.
+type look struct {
+	began time.Time // of the look in progress; zero if there is none
+	ended time.Time // of the last one
+	seen  time.Time // of the last one that succeeded
+	err   error     // of the last one
+}
+
+// New returns an inventory that has not looked yet, and that makes no slices before [Inventory.Offer].
 func New(o Options) *Inventory {
-	return &Inventory{options: o, changed: make(chan struct{}, 1)}
+	return &Inventory{options: o, changed: make(chan struct{}, 1), offered: make(chan struct{}, 1)}
+}
+
+// Offer says what the cluster can hold. It does not wait; slices that differ because of it are told of soon.
+func (i *Inventory) Offer(o Offer) {
+	i.mu.Lock()
+	i.offer = &o
+	i.mu.Unlock()
+	select {
+	case i.offered <- struct{}{}:
+	default: // There is one already.
+	}
+}
+
+// Current returns when the devices were seen last, and an error if that does not say how they are now: because no look
+// has succeeded yet, the last one failed, or one does not come back.
+func (i *Inventory) Current() (seen time.Time, err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	l := i.look
+	switch {
+	case !l.began.IsZero() && time.Since(l.began) > hang:
+		return l.seen, fmt.Errorf("the backend was asked for its devices more than %s ago and has not answered", hang)
+	case l.ended.IsZero():
+		return l.seen, errors.New("the backend has not been asked for its devices yet")
+	case l.began.IsZero() && time.Since(l.ended) > relook+hang:
+		return l.seen, fmt.Errorf("the backend has not been asked for its devices for more than %s", relook+hang)
+	}
+	return l.seen, l.err
 }
 
 // Run looks at the devices at once, when the backend says that they changed, and every minute, until ctx ends; then it
@@ -72,7 +123,7 @@ func (i *Inventory) Run(ctx context.Context, changed func(Update)) error {
 
 	retry := pause
 	for ctx.Err() == nil {
-		snapshot, err := i.options.Backend.Devices(ctx)
+		snapshot, err := i.ask(ctx)
 		if ctx.Err() != nil {
 			break
 		}
@@ -88,20 +139,56 @@ func (i *Inventory) Run(ctx context.Context, changed func(Update)) error {
 	return nil
 }
 
+// ask looks at the devices.
+func (i *Inventory) ask(ctx context.Context) (device.Snapshot, error) {
+	i.mu.Lock()
+	i.look.began = time.Now()
+	i.mu.Unlock()
+	snapshot, err := i.options.Backend.Devices(ctx)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.look.began, i.look.ended, i.look.err = time.Time{}, time.Now(), err
+	if err == nil {
+		i.look.seen = i.look.ended
+	}
+	return snapshot, err
+}
+
+// withSlices returns next with the slices that the cluster can hold.
+func (i *Inventory) withSlices(next Update) Update {
+	i.mu.Lock()
+	offer := i.offer
+	i.mu.Unlock()
+	if next.Seen && offer != nil {
+		next.Slices, next.LeftOut = Slices(i.snapshot, i.options.DriverName, i.options.NodeName, *offer)
+	}
+	return next
+}
+
 // seen returns the update after a look.
 func (i *Inventory) seen(snapshot device.Snapshot, err error) Update {
 	next := i.last
 	next.Err = err
 	if err == nil {
-		next.Slices, next.LeftOut = Slices(snapshot, i.options.DriverName, i.options.NodeName)
-		next.Devices = slices.SortedStableFunc(slices.Values(snapshot.Devices), func(a, b device.Device) int {
-			return naturalCompare(a.Name, b.Name)
-		})
-		for n := range next.Devices {
-			next.Devices[n].Device = *next.Devices[n].DeepCopy()
-		}
+		i.snapshot = copied(snapshot)
+		next.Seen, next.Devices = true, i.snapshot.Devices
+		next = i.withSlices(next)
 	}
 	return next
+}
+
+// copied returns a snapshot that the backend cannot change any more, with the devices in natural order of their names.
+func copied(s device.Snapshot) (c device.Snapshot) {
+	c.Devices = slices.SortedStableFunc(slices.Values(s.Devices), func(a, b device.Device) int {
+		return naturalCompare(a.Name, b.Name)
+	})
+	for n := range c.Devices {
+		c.Devices[n].Device = *c.Devices[n].DeepCopy()
+	}
+	for _, set := range s.SharedCounters {
+		c.SharedCounters = append(c.SharedCounters, *set.DeepCopy())
+	}
+	return c
 }
 
 // report tells of next if it is news.
@@ -131,6 +218,8 @@ func (i *Inventory) await(ctx context.Context, wait time.Duration, watching <-ch
 			next := i.last
 			next.WatchErr = err
 			i.report(next, changed)
+		case <-i.offered:
+			i.report(i.withSlices(i.last), changed)
 		case <-tokens:
 			tokens = nil // What else changes until the timer fires is seen by the same look.
 			timer.Reset(max(settle, time.Until(earliest)))
@@ -195,7 +284,7 @@ func say(ctx context.Context, watching chan<- error, err error) bool {
 }
 
 func sameUpdate(a, b Update) bool {
-	return sameText(a.Err, b.Err) && sameText(a.WatchErr, b.WatchErr) &&
+	return sameText(a.Err, b.Err) && sameText(a.WatchErr, b.WatchErr) && a.Seen == b.Seen &&
 		equality.Semantic.DeepEqual(a.Slices, b.Slices) &&
 		equality.Semantic.DeepEqual(a.Devices, b.Devices) &&
 		reflect.DeepEqual(a.LeftOut, b.LeftOut)

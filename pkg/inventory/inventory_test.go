@@ -77,12 +77,18 @@ type record struct {
 }
 
 func run(t *testing.T, b device.Backend) *record {
+	t.Helper()
+	i := New(Options{Backend: b, DriverName: "gpu.example.com", NodeName: "node-a"})
+	i.Offer(everything)
+	return runWith(t, i)
+}
+
+func runWith(t *testing.T, i *Inventory) *record {
+	t.Helper()
 	r := &record{}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() {
-		done <- New(Options{Backend: b, DriverName: "gpu.example.com", NodeName: "node-a"}).Run(ctx, r.changed)
-	}()
+	go func() { done <- i.Run(ctx, r.changed) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -287,4 +293,82 @@ func TestRunEndsWithItsContext(t *testing.T) {
 			}
 		})
 	}
+}
+
+// hanging is a backend that does not answer until it is let.
+type hanging struct {
+	backend
+	answers chan struct{}
+}
+
+func (h *hanging) Devices(ctx context.Context) (device.Snapshot, error) {
+	select {
+	case <-h.answers:
+	case <-ctx.Done():
+	}
+	return h.backend.Devices(ctx)
+}
+
+func TestCurrentSaysWhetherWhatWasSeenStillCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &hanging{answers: make(chan struct{})}
+		i := New(Options{Backend: h, DriverName: "gpu.example.com", NodeName: "node-a"})
+		expect := func(when, want string) {
+			t.Helper()
+			synctest.Wait()
+			got := ""
+			if _, err := i.Current(); err != nil {
+				got = err.Error()
+			}
+			if got != want {
+				t.Errorf("%s: %q, want %q", when, got, want)
+			}
+		}
+		const notYet = "the backend has not been asked for its devices yet"
+		const hangs = "the backend was asked for its devices more than 30s ago and has not answered"
+		expect("before Run", notYet)
+		runWith(t, i)
+		expect("while it looks for the first time", notYet)
+		time.Sleep(hang + time.Second)
+		expect("when that does not come back", hangs)
+		h.answers <- struct{}{}
+		expect("when it has", "")
+		began := time.Now()
+		if seen, _ := i.Current(); !seen.Equal(began) {
+			t.Errorf("seen at %s, want %s", seen, began)
+		}
+		time.Sleep(relook - time.Second)
+		expect("until the next look", "")
+		time.Sleep(time.Second + hang)
+		expect("while the next look takes long", "")
+		time.Sleep(time.Second)
+		expect("when it takes too long", hangs)
+		h.set(errors.New("the driver is being reloaded"))
+		h.answers <- struct{}{}
+		expect("when a look failed", "the driver is being reloaded")
+		if seen, _ := i.Current(); !seen.Equal(began) {
+			t.Errorf("seen at %s after a failed look, want %s", seen, began)
+		}
+		h.set(nil)
+		h.answers <- struct{}{}
+		expect("when it did not any more", "")
+	})
+}
+
+func TestAReaderThatHangsMakesTheDevicesOutdated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := New(Options{Backend: &backend{}})
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { _ = i.Run(ctx, func(Update) { <-ctx.Done() }) }()
+		time.Sleep(relook + hang)
+		if _, err := i.Current(); err != nil {
+			t.Errorf("too early: %v", err)
+		}
+		time.Sleep(time.Second)
+		if _, err := i.Current(); err == nil {
+			t.Error("nobody notices")
+		}
+		cancel()
+		synctest.Wait()
+	})
 }

@@ -340,7 +340,7 @@ func TestWhatIsLeftOut(t *testing.T) {
 				Devices:        []device.Device{{Device: tt.device}, {Device: resourceapi.Device{Name: "neighbour"}}},
 				SharedCounters: []resourceapi.CounterSet{{Name: "set", Counters: counters{"memory": {}}}},
 			}
-			specs, leftOut := Slices(snapshot, "gpu.example.com", "node-a")
+			specs, leftOut := Slices(snapshot, "gpu.example.com", "node-a", everything)
 			var got []string
 			whole := false
 			for _, l := range leftOut {
@@ -391,7 +391,7 @@ func TestWhatIsLeftOutOfThePool(t *testing.T) {
 			{Name: "odd", Counters: counters{"A": {}}},
 		},
 	}
-	specs, leftOut := Slices(snapshot, "gpu.example.com", "node-a")
+	specs, leftOut := Slices(snapshot, "gpu.example.com", "node-a", everything)
 	var got []string
 	for _, l := range leftOut {
 		got = append(got, l.String())

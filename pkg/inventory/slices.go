@@ -15,10 +15,10 @@ import (
 // has a taint, consumes counters or has a list as attribute; a taint must not change which device is in which slice.
 const maxDevices = resourceapi.ResourceSliceMaxDevicesWithAdvancedFeatures
 
-// LeftOut is something that a backend offered and that is not published, since the API server would refuse the whole
-// slice because of it.
+// LeftOut is something that a backend offered and that is not published: the API server would refuse the whole slice
+// because of it, or would drop it.
 type LeftOut struct {
-	// Device is the name of the device; empty for a counter set, which belongs to the pool.
+	// Device is the name of the device; empty for what belongs to the pool, such as a counter set.
 	Device string
 	// Field is what is wrong, as a path in the device: "attributes[model]".
 	Field string
@@ -40,24 +40,31 @@ func (l LeftOut) String() string {
 	}
 }
 
-// Slices turns a snapshot into the ResourceSlices of the node's pool, which has the name of the node. Counter sets come
-// first, in slices of their own, then devices, both in natural order of their names (gpu-2 before gpu-10); there is
-// always at least one slice, since an empty pool says that the driver runs and has no devices. The generation is left
-// to whoever publishes. Nothing in the answer is shared with the snapshot.
-func Slices(s device.Snapshot, driverName, nodeName string) ([]resourceapi.ResourceSliceSpec, []LeftOut) {
-	counterSets, leftOut := usableCounterSets(s.SharedCounters)
-	devices, more := usableDevices(s.Devices, counterSets)
-	leftOut = append(leftOut, more...)
-	slices.SortStableFunc(leftOut, func(a, b LeftOut) int {
-		return cmp.Or(naturalCompare(a.Device, b.Device), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Reason, b.Reason))
-	})
+// Slices turns a snapshot into the ResourceSlices of the node's pool, which has the name of the node, as far as the
+// cluster can hold them, see [Offer]. Counter sets come first, in slices of their own or with the devices that consume
+// them, then devices, both in natural order of their names (gpu-2 before gpu-10); there is always at least one slice,
+// since an empty pool says that the driver runs and has no devices. An unhealthy device has the taint
+// <driver name>/unhealthy with the value "true". The generation is left to whoever publishes. Nothing in the answer is
+// shared with the snapshot.
+func Slices(
+	s device.Snapshot, driverName, nodeName string, o Offer,
+) ([]resourceapi.ResourceSliceSpec, []LeftOut) {
+	var counterSets []resourceapi.CounterSet
+	var leftOut []LeftOut
+	if o.Counters != NoCounters {
+		counterSets, leftOut = usableCounterSets(s.SharedCounters)
+	}
+	offered, notOffered := o.offered(s.Devices, driverName)
+	devices, unusable := usableDevices(offered, counterSets)
+	leftOut = slices.Concat(leftOut, notOffered, unusable)
 
 	var specs []resourceapi.ResourceSliceSpec
-	for chunk := range slices.Chunk(counterSets, resourceapi.ResourceSliceMaxCounterSets) {
-		specs = append(specs, resourceapi.ResourceSliceSpec{SharedCounters: slices.Clip(chunk)})
-	}
-	for chunk := range slices.Chunk(devices, maxDevices) {
-		specs = append(specs, resourceapi.ResourceSliceSpec{Devices: slices.Clip(chunk)})
+	if o.Counters == CountersBeside {
+		var tooLarge []LeftOut
+		specs, tooLarge = beside(counterSets, devices, partsOf(offered))
+		leftOut = append(leftOut, tooLarge...)
+	} else {
+		specs = apart(counterSets, devices)
 	}
 	if len(specs) == 0 {
 		specs = make([]resourceapi.ResourceSliceSpec, 1)
@@ -67,7 +74,21 @@ func Slices(s device.Snapshot, driverName, nodeName string) ([]resourceapi.Resou
 		specs[i].NodeName = new(nodeName)
 		specs[i].Pool = resourceapi.ResourcePool{Name: nodeName, ResourceSliceCount: int64(len(specs))}
 	}
+	slices.SortStableFunc(leftOut, func(a, b LeftOut) int {
+		return cmp.Or(naturalCompare(a.Device, b.Device), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Reason, b.Reason))
+	})
 	return specs, leftOut
+}
+
+// partsOf returns what says of a name whether it is that of a device which is cut from another one.
+func partsOf(all []device.Device) (isPart func(name string) bool) {
+	parts := make(map[string]bool)
+	for _, d := range all {
+		if d.PartOf != "" {
+			parts[d.Name] = true
+		}
+	}
+	return func(name string) bool { return parts[name] }
 }
 
 // usableCounterSets returns the counter sets that fit the API, sorted.

@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -19,6 +20,9 @@ import (
 )
 
 var update = flag.Bool("update", false, "write the golden files")
+
+// everything is the offer of a cluster that keeps everything.
+var everything = Offer{Counters: CountersApart, Taints: true, TaintEffect: resourceapi.DeviceTaintEffectNoSchedule}
 
 // gpus returns n devices, as a backend without sense of order might.
 func gpus(n int) device.Snapshot {
@@ -78,7 +82,7 @@ func TestSlices(t *testing.T) {
 	}
 	for name, snapshot := range tests {
 		t.Run(name, func(t *testing.T) {
-			specs, leftOut := Slices(shuffled(snapshot, 7), "gpu.example.com", "node-a")
+			specs, leftOut := Slices(shuffled(snapshot, 7), "gpu.example.com", "node-a", everything)
 			if len(leftOut) > 0 {
 				t.Errorf("left out: %v", leftOut)
 			}
@@ -107,7 +111,7 @@ func TestTheOrderOfTheBackendDoesNotMatter(t *testing.T) {
 	snapshot := hostile(3, 150)
 	var first string
 	for seed := range uint64(20) {
-		specs, leftOut := Slices(shuffled(snapshot, seed), "gpu.example.com", "node-a")
+		specs, leftOut := Slices(shuffled(snapshot, seed), "gpu.example.com", "node-a", everything)
 		raw, err := yaml.Marshal(specs)
 		if err != nil {
 			t.Fatal(err)
@@ -124,7 +128,7 @@ func TestTheOrderOfTheBackendDoesNotMatter(t *testing.T) {
 
 func TestSlicesSharesNothingWithTheSnapshot(t *testing.T) {
 	snapshot := gpus(1)
-	specs, _ := Slices(snapshot, "gpu.example.com", "node-a")
+	specs, _ := Slices(snapshot, "gpu.example.com", "node-a", everything)
 	snapshot.Devices[0].Attributes["model"] = resourceapi.DeviceAttribute{StringValue: new("changed")}
 	if model := *specs[0].Devices[0].Attributes["model"].StringValue; model != "LATEST-GPU-MODEL" {
 		t.Errorf("model became %s", model)
@@ -133,7 +137,7 @@ func TestSlicesSharesNothingWithTheSnapshot(t *testing.T) {
 
 func TestHowManySlices(t *testing.T) {
 	for n, want := range map[int]int{0: 1, 1: 1, 64: 1, 65: 2, 128: 2, 129: 3, 1000: 16, 10000: 157} {
-		specs, _ := Slices(gpus(n), "gpu.example.com", "node-a")
+		specs, _ := Slices(gpus(n), "gpu.example.com", "node-a", everything)
 		if len(specs) != want {
 			t.Errorf("%d devices: %d slices, want %d", n, len(specs), want)
 		}
@@ -153,15 +157,24 @@ func TestNaturalOrder(t *testing.T) {
 }
 
 // checkLimits is what a table can tell of the API server's validation; see TestWhatIsLeftOut for each limit.
-func checkLimits(specs []resourceapi.ResourceSliceSpec) error {
+func checkLimits(specs []resourceapi.ResourceSliceSpec, layout CounterLayout) error {
 	seen := make(map[string]bool)
 	sets := make(map[string]bool)
 	for _, spec := range specs {
 		if spec.Pool.ResourceSliceCount != int64(len(specs)) || spec.Pool.Generation != 0 || *spec.NodeName != "node-a" {
 			return fmt.Errorf("pool %+v", spec.Pool)
 		}
-		if len(spec.Devices) > 64 || len(spec.SharedCounters) > 8 || spec.Devices != nil && spec.SharedCounters != nil {
+		beside := layout == CountersBeside && spec.SharedCounters != nil
+		if !beside && (len(spec.Devices) > 64 || len(spec.SharedCounters) > 8 ||
+			spec.Devices != nil && spec.SharedCounters != nil) {
 			return fmt.Errorf("%d devices and %d counter sets in a slice", len(spec.Devices), len(spec.SharedCounters))
+		}
+		if beside {
+			sets = make(map[string]bool) // a device must find its counters in its own slice
+			f := family{spec.SharedCounters, spec.Devices}
+			if reason := f.tooLarge(); reason != "" {
+				return errors.New(reason)
+			}
 		}
 		for _, set := range spec.SharedCounters {
 			sets[set.Name] = true
@@ -184,13 +197,29 @@ func checkLimits(specs []resourceapi.ResourceSliceSpec) error {
 	return nil
 }
 
+func offers() []Offer {
+	return []Offer{{}, everything, {Counters: CountersBeside}, {Counters: CountersBeside, LeaveOutUnhealthy: true},
+		{Counters: CountersBeside, Taints: true, TaintEffect: resourceapi.DeviceTaintEffectNoExecute}}
+}
+
 func FuzzSlices(f *testing.F) {
 	for seed := range uint64(50) {
 		f.Add(seed, uint8(seed*5))
 	}
 	f.Fuzz(func(t *testing.T, seed uint64, n uint8) {
-		specs, leftOut := Slices(hostile(seed, int(n)), "gpu.example.com", "node-a")
-		if err := checkLimits(specs); err != nil {
+		o := offers()[seed%uint64(len(offers()))]
+		snapshot := hostile(seed, int(n))
+		for i := range snapshot.Devices {
+			d := &snapshot.Devices[i]
+			if d.Health = (device.Health{}); i%3 == 0 {
+				d.Health = device.Health{Unhealthy: true, Reason: "it is too hot"}
+			}
+			if i%2 == 0 {
+				d.PartOf = "gpu-0"
+			}
+		}
+		specs, leftOut := Slices(snapshot, "gpu.example.com", "node-a", o)
+		if err := checkLimits(specs, o.Counters); err != nil {
 			t.Error(err)
 		}
 		for _, l := range leftOut {
@@ -199,7 +228,7 @@ func FuzzSlices(f *testing.F) {
 			}
 		}
 		passed := device.Snapshot{Devices: published(specs), SharedCounters: sets(specs)}
-		again, more := Slices(passed, "gpu.example.com", "node-a")
+		again, more := Slices(passed, "gpu.example.com", "node-a", o)
 		if !cmp.Equal(specs, again) || len(more) > 0 {
 			t.Errorf("what is published does not pass itself: %v", more)
 		}
@@ -225,6 +254,6 @@ func sets(specs []resourceapi.ResourceSliceSpec) (all []resourceapi.CounterSet) 
 func BenchmarkSlices(b *testing.B) {
 	snapshot := gpus(10000)
 	for b.Loop() {
-		Slices(snapshot, "gpu.example.com", "node-a")
+		Slices(snapshot, "gpu.example.com", "node-a", everything)
 	}
 }

@@ -1,0 +1,232 @@
+package inventory
+
+import (
+	"fmt"
+	"slices"
+
+	resourceapi "k8s.io/api/resource/v1"
+
+	"example.com/dragoman/pkg/device"
+)
+
+// Offer says which optional fields of ResourceSlices the cluster keeps, and what shall become of unhealthy devices.
+// The zero value is the least that any cluster takes: no counters, no taints, all devices.
+type Offer struct {
+	// Counters is where shared counters may be.
+	Counters CounterLayout
+	// Taints says that the cluster keeps taints.
+	Taints bool
+	// TaintEffect is the effect of the taint of an unhealthy device; empty for no taint.
+	TaintEffect resourceapi.DeviceTaintEffect
+	// LeaveOutUnhealthy leaves unhealthy devices out where Taints is false.
+	LeaveOutUnhealthy bool
+}
+
+// CounterLayout says in which slices the API server wants shared counters (KEP-4815).
+type CounterLayout string
+
+const (
+	// NoCounters is for API servers that drop them (feature gate DRAPartitionableDevices). Then what is cut from a
+	// device on demand is not offered, and whole devices are offered without what they consume.
+	NoCounters CounterLayout = ""
+	// CountersBeside is for Kubernetes 1.34: a counter set has to be in one slice with all devices that consume it.
+	CountersBeside CounterLayout = "beside"
+	// CountersApart is for Kubernetes 1.35 and later: a slice holds counter sets or devices.
+	CountersApart CounterLayout = "apart"
+)
+
+// The gates that bring what an [Offer] may lack.
+const (
+	taintsGate   = "DRADeviceTaints"
+	countersGate = "DRAPartitionableDevices"
+)
+
+// unhealthyTaint is the name of the taint of unhealthy devices, in the domain of the driver.
+const unhealthyTaint = "unhealthy"
+
+// offered returns the devices as they may be offered, in a copy, and what of them may not.
+func (o Offer) offered(all []device.Device, driverName string) (devices []device.Device, leftOut []LeftOut) {
+	parts := 0
+	for _, d := range all {
+		if o.Counters == NoCounters && len(d.ConsumesCounters) > 0 {
+			if d.PartOf != "" {
+				parts++
+				continue
+			}
+			d.ConsumesCounters = nil
+		}
+		d.Device = *d.DeepCopy()
+		problem := o.withHealth(&d, driverName)
+		if problem != nil {
+			problem.Device = abridged(d.Name)
+			leftOut = append(leftOut, *problem)
+		}
+		if problem == nil || !problem.Whole {
+			devices = append(devices, d)
+		}
+	}
+	if parts > 0 {
+		leftOut = append(leftOut, LeftOut{Field: "partitioning", Reason: fmt.Sprintf("needs the feature gate %s, without "+
+			"which the API server drops shared counters: %d devices that are parts of others are not offered, whole "+
+			"devices are", countersGate, parts)})
+	}
+	return devices, leftOut
+}
+
+// withHealth gives d the taint that it must have, and takes away what the cluster would drop.
+func (o Offer) withHealth(d *device.Device, driverName string) *LeftOut {
+	if o.Taints {
+		if d.Health.Unhealthy && o.TaintEffect != "" {
+			d.Taints = append(d.Taints, resourceapi.DeviceTaint{
+				Key: driverName + "/" + unhealthyTaint, Value: "true", Effect: o.TaintEffect,
+			})
+		}
+		return nil
+	}
+	own := d.Taints
+	d.Taints = nil
+	keepsAway := slices.ContainsFunc(own, func(t resourceapi.DeviceTaint) bool {
+		return t.Effect != resourceapi.DeviceTaintEffectNone
+	})
+	switch {
+	case o.LeaveOutUnhealthy && d.Health.Unhealthy:
+		return &LeftOut{Field: "health", Whole: true, Reason: fmt.Sprintf("is bad, and the API server drops taints "+
+			"(feature gate %s): %s", taintsGate, abridged(d.Health.Reason))}
+	case o.LeaveOutUnhealthy && keepsAway:
+		return &LeftOut{Field: "taints", Whole: true, Reason: "would be dropped by the API server (feature gate " +
+			taintsGate + ")"}
+	case len(own) > 0:
+		return &LeftOut{Field: "taints", Reason: "needs the feature gate " + taintsGate + ", without which the API server " +
+			"drops it"}
+	}
+	return nil
+}
+
+// What Kubernetes 1.34 allows in one slice; later versions have other limits (k8s.io/api v0.34, resource/v1/types.go).
+const (
+	besideMaxDevices  = resourceapi.ResourceSliceMaxDevices
+	besideMaxCounters = 32   // in all counter sets of a slice together, and consumed by one device
+	besideMaxConsumed = 1024 // by all devices of a slice together
+)
+
+// family is counter sets and devices that have to be in one slice.
+type family struct {
+	sets    []resourceapi.CounterSet
+	devices []resourceapi.Device
+}
+
+// families returns the counter sets, each with the devices that consume it, in natural order of the sets, and the
+// devices that consume none. A device may consume two sets, which makes one family of theirs.
+func families(
+	sets []resourceapi.CounterSet, devices []resourceapi.Device,
+) (all []*family, loose []resourceapi.Device) {
+	of := make(map[string]*family, len(sets))
+	for _, set := range sets {
+		of[set.Name] = &family{sets: []resourceapi.CounterSet{set}}
+	}
+	for _, d := range devices {
+		if len(d.ConsumesCounters) == 0 {
+			loose = append(loose, d)
+			continue
+		}
+		home := of[d.ConsumesCounters[0].CounterSet]
+		home.devices = append(home.devices, d)
+		for _, consumption := range d.ConsumesCounters[1:] {
+			other := of[consumption.CounterSet]
+			if other == home {
+				continue
+			}
+			home.sets, home.devices = append(home.sets, other.sets...), append(home.devices, other.devices...)
+			for _, set := range other.sets {
+				of[set.Name] = home
+			}
+		}
+	}
+	for _, set := range sets {
+		if f := of[set.Name]; !slices.Contains(all, f) {
+			all = append(all, f)
+		}
+	}
+	for _, f := range all {
+		slices.SortFunc(f.sets, func(a, b resourceapi.CounterSet) int { return naturalCompare(a.Name, b.Name) })
+		slices.SortFunc(f.devices, func(a, b resourceapi.Device) int { return naturalCompare(a.Name, b.Name) })
+	}
+	return all, loose
+}
+
+// tooLarge says why a family cannot be in one slice, empty if it can.
+func (f *family) tooLarge() string {
+	counters, consumed, most := 0, 0, 0
+	for _, set := range f.sets {
+		counters += len(set.Counters)
+	}
+	for _, d := range f.devices {
+		n := 0
+		for _, consumption := range d.ConsumesCounters {
+			n += len(consumption.Counters)
+		}
+		consumed, most = consumed+n, max(most, n)
+	}
+	if len(f.devices) <= besideMaxDevices && counters <= besideMaxCounters && consumed <= besideMaxConsumed &&
+		most <= besideMaxCounters {
+		return ""
+	}
+	return fmt.Sprintf("has %d counters, of which %d devices consume %d: Kubernetes 1.34 allows %d, %d and %d in the one "+
+		"slice that they have to share, and later versions more", counters, len(f.devices), consumed,
+		besideMaxCounters, besideMaxDevices, besideMaxConsumed)
+}
+
+// together returns the two as one.
+func (f *family) together(other *family) *family {
+	return &family{sets: slices.Concat(f.sets, other.sets), devices: slices.Concat(f.devices, other.devices)}
+}
+
+// beside puts counter sets into one slice with their consumers, as many families as fit, and other devices after them.
+// A family that is too large is treated like one for which there is no feature; isPart says what is cut from others.
+func beside(
+	sets []resourceapi.CounterSet, devices []resourceapi.Device, isPart func(name string) bool,
+) (specs []resourceapi.ResourceSliceSpec, leftOut []LeftOut) {
+	all, loose := families(sets, devices)
+	var open *family
+	finish := func() {
+		if open != nil {
+			specs = append(specs, resourceapi.ResourceSliceSpec{SharedCounters: open.sets, Devices: open.devices})
+		}
+	}
+	for _, f := range all {
+		if reason := f.tooLarge(); reason != "" {
+			leftOut = append(leftOut, LeftOut{Field: "sharedCounters[" + f.sets[0].Name + "]", Reason: reason})
+			for _, d := range f.devices {
+				if !isPart(d.Name) {
+					d.ConsumesCounters = nil
+					loose = append(loose, d)
+				}
+			}
+			continue
+		}
+		if open != nil && open.together(f).tooLarge() == "" {
+			open = open.together(f)
+			continue
+		}
+		finish()
+		open = f
+	}
+	finish()
+	slices.SortFunc(loose, func(a, b resourceapi.Device) int { return naturalCompare(a.Name, b.Name) })
+	return append(specs, inChunks(loose)...), leftOut
+}
+
+// apart puts counter sets into slices of their own, before those with devices.
+func apart(sets []resourceapi.CounterSet, devices []resourceapi.Device) (specs []resourceapi.ResourceSliceSpec) {
+	for chunk := range slices.Chunk(sets, resourceapi.ResourceSliceMaxCounterSets) {
+		specs = append(specs, resourceapi.ResourceSliceSpec{SharedCounters: slices.Clip(chunk)})
+	}
+	return append(specs, inChunks(devices)...)
+}
+
+func inChunks(devices []resourceapi.Device) (specs []resourceapi.ResourceSliceSpec) {
+	for chunk := range slices.Chunk(devices, maxDevices) {
+		specs = append(specs, resourceapi.ResourceSliceSpec{Devices: slices.Clip(chunk)})
+	}
+	return specs
+}

@@ -36,6 +36,9 @@ type apiServer struct {
 	slices   map[string]*resourceapi.ResourceSlice
 	watchers map[chan metav1.WatchEvent]bool
 	writes   []string
+	dryRuns  int
+	// admit is called before a slice is stored; it may drop fields from it or refuse it.
+	admit func(*resourceapi.ResourceSlice) *apierrors.StatusError
 	// trouble answers a request in the place of the server if it returns a status.
 	trouble func(r *http.Request) *apierrors.StatusError
 }
@@ -203,6 +206,17 @@ func (s *apiServer) create(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	slice := body(r)
+	if s.admit != nil {
+		if status := s.admit(slice); status != nil {
+			refuse(w, status)
+			return
+		}
+	}
+	if r.URL.Query().Get("dryRun") != "" {
+		s.dryRuns++
+		reply(w, r, slice)
+		return
+	}
 	s.writes = append(s.writes, "create")
 	if slice.Name == "" {
 		slice.Name = fmt.Sprintf("%s%d", slice.GenerateName, s.version)
@@ -218,6 +232,12 @@ func (s *apiServer) update(w http.ResponseWriter, r *http.Request) {
 	defer s.mu.Unlock()
 	slice := body(r)
 	s.writes = append(s.writes, "update")
+	if s.admit != nil {
+		if status := s.admit(slice); status != nil {
+			refuse(w, status)
+			return
+		}
+	}
 	if s.slices[slice.Name] != nil {
 		s.slices[slice.Name] = slice
 		s.tell("MODIFIED", slice)

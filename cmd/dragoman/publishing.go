@@ -20,6 +20,7 @@ import (
 type publishing struct {
 	options  publish.Options
 	identify func(ctx context.Context, waiting func(error)) (types.UID, error)
+	known    func() error // nil once it is known what may be published
 
 	mu        sync.Mutex
 	publisher *publish.Publisher // nil until the node is known
@@ -28,9 +29,9 @@ type publishing struct {
 }
 
 func newPublishing(
-	o publish.Options, identify func(ctx context.Context, waiting func(error)) (types.UID, error),
+	o publish.Options, identify func(ctx context.Context, waiting func(error)) (types.UID, error), known func() error,
 ) *publishing {
-	return &publishing{options: o, identify: identify, waiting: errors.New("not asked yet")}
+	return &publishing{options: o, identify: identify, known: known, waiting: errors.New("not asked yet")}
 }
 
 // Run publishes until ctx ends, then returns nil. That the node does not exist is an error.
@@ -85,6 +86,9 @@ func (p *publishing) Acknowledged() error {
 	defer p.mu.Unlock()
 	if p.publisher == nil {
 		return fmt.Errorf("the API server was not reached yet to ask about node %q: %w", p.options.NodeName, p.waiting)
+	}
+	if err := p.known(); err != nil {
+		return err
 	}
 	return p.publisher.Acknowledged()
 }

@@ -39,6 +39,8 @@ type process struct {
 	backend   device.Backend
 	metrics   *telemetry.Metrics
 	preparer  *prepare.Preparer
+	inventory *inventory.Inventory
+	probing   *probing
 	publisher *publishing
 	driver    *driver.Driver
 	http      *telemetry.Server // nil if it is off
@@ -64,6 +66,7 @@ func run(ctx context.Context, config *driverConfig) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.serveHTTP(ctx) })
+	group.Go(func() error { return p.probing.Run(ctx) })
 	group.Go(func() error { return p.publisher.Run(ctx) })
 	group.Go(func() error { return p.driver.Run(ctx) })
 	return group.Wait()
@@ -124,19 +127,16 @@ func (p *process) wire(ctx context.Context) error {
 		Report: func(c device.Claim, problem error) {
 			logger.Error(problem, "Problem with a claim", "claim", klog.KRef(c.Namespace, c.Name), "claimUID", c.UID)
 		}})
-	p.publisher = newPublishing(
-		publish.Options{Client: p.clients.slices, DriverName: c.DriverName, NodeName: c.NodeName,
-			Observe: observed(logger, p.metrics)},
-		func(ctx context.Context, waiting func(error)) (types.UID, error) {
-			return driver.NodeUID(ctx, p.clients.slices, c.NodeName, p.clients.token, waiting)
-		})
+	p.inventory = inventory.New(
+		inventory.Options{Backend: p.backend, DriverName: c.DriverName, NodeName: c.NodeName})
+	p.wirePublishing(logger)
 	p.driver = driver.New(driver.Options{
 		DriverName: c.DriverName, NodeName: c.NodeName, KubeletDir: c.KubeletDir, PodUID: types.UID(c.PodUID),
 		Client:    p.clients.claims,
 		Preparer:  p.preparer,
 		Records:   p.preparer,
 		Publisher: p.publisher,
-		Inventory: inventory.New(inventory.Options{Backend: p.backend, DriverName: c.DriverName, NodeName: c.NodeName}),
+		Inventory: p.inventory,
 		Decide: func(rc *resourceapi.ResourceClaim) (claim.Plan, error) {
 			return claim.Decide(rc, claim.Options{DriverName: c.DriverName, PoolName: c.NodeName,
 				Decode: gpuv1alpha1.Decode, Default: func() apiruntime.Object { return gpuv1alpha1.Default() }})
@@ -153,6 +153,26 @@ func (p *process) wire(ctx context.Context) error {
 	})
 	p.metrics.CountQuarantinedRecords(p.quarantined)
 	return nil
+}
+
+// wirePublishing leads from what the API server keeps to what the inventory offers, and tells of trouble in return.
+func (p *process) wirePublishing(logger klog.Logger) {
+	c := p.config
+	options := publish.Options{Client: p.clients.slices, DriverName: c.DriverName, NodeName: c.NodeName}
+	p.probing = newProbing(
+		func(ctx context.Context) (publish.Features, error) {
+			return publish.Probe(ctx, options, probeEffect(c.Health))
+		},
+		func(f publish.Features) { p.inventory.Offer(offerOf(f, c.Health)) })
+	observe := observed(logger, p.metrics)
+	options.Observe = func(e publish.Event) {
+		observe(e)
+		p.probing.noticed(e)
+	}
+	p.publisher = newPublishing(options,
+		func(ctx context.Context, waiting func(error)) (types.UID, error) {
+			return driver.NodeUID(ctx, p.clients.slices, c.NodeName, p.clients.token, waiting)
+		}, p.probing.Known)
 }
 
 func (p *process) quarantined() (int, error) {

@@ -2,9 +2,7 @@ package driver
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -49,9 +47,12 @@ type Publisher interface {
 	Resync()
 }
 
-// Inventory tells of the node's devices until ctx ends.
+// Inventory knows the node's devices.
 type Inventory interface {
+	// Run tells of them until ctx ends.
 	Run(ctx context.Context, changed func(inventory.Update)) error
+	// Current returns when they were seen last, and an error if that does not say how they are now.
+	Current() (seen time.Time, err error)
 }
 
 // Options are what a [Driver] needs. All fields are required unless they say otherwise.
@@ -98,7 +99,8 @@ type Driver struct {
 	fetcher  *fetcher
 	fatal    chan error // holds the first error that serving cannot go on with
 	kubelet  registration
-	hardware look
+	hardware look // of followInventory's goroutine
+	health   *health
 }
 
 // New returns a driver that does nothing until Run.
@@ -111,6 +113,7 @@ func New(o Options) *Driver {
 		fetcher: &fetcher{client: o.Client, observe: o.Observe.Fetched, attempt: fetchAttempt},
 		fatal:   make(chan error, 1),
 		kubelet: registration{directory: registryDir(o.KubeletDir)},
+		health:  newHealth(),
 	}
 }
 
@@ -158,9 +161,8 @@ func (d *Driver) helperOptions() []kubeletplugin.Option {
 		kubeletplugin.RollingUpdate(d.options.PodUID),
 		// Claims are locked one by one, by pkg/prepare, and across processes too.
 		kubeletplugin.Serialize(false),
-		// Health is in the slices' inventory alone for now: a stream that is not fed every 30 s would make the kubelet
-		// report all devices as Unknown, which is worse than reporting nothing.
-		kubeletplugin.HealthService(false),
+		// Kubelets up to 1.36 know v1alpha1 only; both are on by default.
+		kubeletplugin.HealthService(true),
 		kubeletplugin.GRPCInterceptor(d.calls.intercept),
 		kubeletplugin.GRPCInterceptor(d.kubelet.intercept(d.options.Publisher.Resync)),
 		kubeletplugin.GRPCInterceptor(d.fetcher.intercept),
@@ -193,10 +195,14 @@ func (d *Driver) followInventory(ctx context.Context) error {
 	leftOut := make(map[inventory.LeftOut]bool)
 	err := d.options.Inventory.Run(ctx, func(u inventory.Update) {
 		d.hardware.note(logger, u)
-		if u.Slices == nil {
+		if !u.Seen {
 			return // not known is not none
 		}
+		d.health.note(logger, u.Devices)
 		d.options.Observe.Devices(u.Devices)
+		if u.Slices == nil {
+			return // it is not known yet what the cluster can hold
+		}
 		d.options.Publisher.Publish(u.Slices)
 		leftOut = logLeftOut(logger, u.LeftOut, leftOut)
 	})
@@ -213,27 +219,24 @@ func logLeftOut(
 	known := make(map[inventory.LeftOut]bool, len(now))
 	for _, l := range now {
 		if known[l] = true; !before[l] {
-			logger.Info("Warning: the API would refuse the slice otherwise: "+l.String(), "device", l.Device)
+			logger.Info("Warning: not all of it is published: "+l.String(), "device", l.Device)
 		}
 	}
 	return known
 }
 
-// look is what came of looking at the devices last. The zero value has not looked yet.
+// look is what came of looking at the devices last, for the log. The zero value has not looked yet.
 type look struct {
-	mu            sync.Mutex
 	looked        bool
 	err, watchErr error
 }
 
 func (l *look) note(logger klog.Logger, u inventory.Update) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	switch {
 	case u.Err != nil && (l.err == nil || l.err.Error() != u.Err.Error()):
 		logger.Error(u.Err, "Looking at the devices; what was seen before stays published")
 	case u.Err == nil && (!l.looked || l.err != nil):
-		logger.Info("Looked at the devices", "devices", len(u.Devices), "slices", len(u.Slices))
+		logger.Info("Looked at the devices", "devices", len(u.Devices))
 	}
 	if u.WatchErr != nil && (l.watchErr == nil || l.watchErr.Error() != u.WatchErr.Error()) {
 		logger.Error(u.WatchErr, "Watching the devices; changes are seen later than usual")
@@ -241,14 +244,11 @@ func (l *look) note(logger klog.Logger, u inventory.Update) {
 	l.looked, l.err, l.watchErr = true, u.Err, u.WatchErr
 }
 
-// Looked returns nil if the backend could say which devices there are when it was asked last.
+// Looked returns nil if what is known of the devices is how they are now: the backend could say so when it was asked
+// last, and does not take too long for the next answer.
 func (d *Driver) Looked() error {
-	d.hardware.mu.Lock()
-	defer d.hardware.mu.Unlock()
-	if !d.hardware.looked {
-		return errors.New("the backend has not been asked for its devices yet")
-	}
-	return d.hardware.err
+	_, err := d.options.Inventory.Current()
+	return err
 }
 
 // Registered returns nil if the kubelet has registered the driver, else why not, as far as is known.

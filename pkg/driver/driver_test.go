@@ -19,6 +19,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
+	drahealthv1 "k8s.io/kubelet/pkg/apis/dra-health/v1"
+	drahealthv1alpha1 "k8s.io/kubelet/pkg/apis/dra-health/v1alpha1"
 	drapbv1 "k8s.io/kubelet/pkg/apis/dra/v1"
 	drapbv1beta1 "k8s.io/kubelet/pkg/apis/dra/v1beta1"
 	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
@@ -51,8 +53,10 @@ func TestAKubeletRegistersPreparesAndUnprepares(t *testing.T) {
 			r := newRig(t, aClaim("two", "gpu-3", "gpu-0"), shared)
 			d, stop := r.start(t)
 			k := meet(t, r.registrar())
-			if !slices.Contains(k.versions, api) || len(k.versions) != 2 {
-				t.Errorf("offers %v, want v1 and v1beta1 and no health service", k.versions)
+			for _, service := range []string{api, drahealthv1.DRAResourceHealthService, drahealthv1alpha1.DRAResourceHealthService} {
+				if !slices.Contains(k.versions, service) {
+					t.Errorf("offers %v, without %s", k.versions, service)
+				}
 			}
 			if err := k.notify(registered); err != nil {
 				t.Fatal(err)
@@ -475,24 +479,22 @@ func TestWhatTheInventorySeesIsPublished(t *testing.T) {
 	seen := make(chan int, 10)
 	r.options.Observe.Devices = func(all []device.Device) { seen <- len(all) }
 	blind := errors.New("no driver loaded")
-	r.options.Inventory = stock{
+	r.options.Inventory = &stock{outdated: blind, updates: []inventory.Update{
 		{Err: blind}, // nothing is known yet: nothing is published
-		{Slices: some, Devices: make([]device.Device, 2), LeftOut: []inventory.LeftOut{left}},
-		{Slices: some, Devices: make([]device.Device, 2), LeftOut: []inventory.LeftOut{left, more}, Err: blind},
-	}
+		{Seen: true, Devices: make([]device.Device, 1)}, // nor is it known what the cluster can hold
+		{Seen: true, Slices: some, Devices: make([]device.Device, 2), LeftOut: []inventory.LeftOut{left}},
+		{Seen: true, Slices: some, Devices: make([]device.Device, 2), LeftOut: []inventory.LeftOut{left, more}, Err: blind},
+	}}
 	d := driver.New(r.options)
-	if err := d.Looked(); err == nil {
-		t.Error("has looked before it ran")
-	}
 	_, stop := func() (*driver.Driver, func() error) {
 		ctx, cancel := context.WithCancel(r.context(t.Context()))
 		done := make(chan error, 1)
 		go func() { done <- d.Run(ctx) }()
 		return d, func() error { cancel(); return <-done }
 	}()
-	for range 2 {
-		if n := <-seen; n != 2 {
-			t.Errorf("%d devices", n)
+	for _, want := range []int{1, 2, 2} {
+		if n := <-seen; n != want {
+			t.Errorf("%d devices, want %d", n, want)
 		}
 	}
 	eventually(t, "it answers", func() bool { return d.Alive(limit(t)) == nil })

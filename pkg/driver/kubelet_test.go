@@ -278,16 +278,43 @@ func (n *newspaper) timesResynced() int {
 	return n.resyncs
 }
 
-// stock is an inventory that tells of the given updates.
-type stock []inventory.Update
+// stock is an inventory that tells of the given updates, and of those that are put into more.
+type stock struct {
+	updates []inventory.Update
+	more    chan inventory.Update
 
-func (s stock) Run(ctx context.Context, changed func(inventory.Update)) error {
-	for _, u := range s {
+	mu       sync.Mutex
+	outdated error
+}
+
+func (s *stock) Run(ctx context.Context, changed func(inventory.Update)) error {
+	for _, u := range s.updates {
 		changed(u)
 	}
-	<-ctx.Done()
-	return nil
+	for {
+		select {
+		case u := <-s.more:
+			changed(u)
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
+
+func (s *stock) Current() (time.Time, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return seenAt, s.outdated
+}
+
+func (s *stock) setOutdated(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.outdated = err
+}
+
+// seenAt is when all devices were seen.
+var seenAt = time.Unix(1_700_000_000, 0)
 
 // decide takes all results of a claim as ours.
 func decide(c *resourceapi.ResourceClaim) (claim.Plan, error) {
@@ -318,7 +345,7 @@ func newRig(t *testing.T, claims ...*resourceapi.ResourceClaim) *rig {
 		newspaper: &newspaper{}, log: &lockedBuilder{}}
 	r.options = driver.Options{
 		DriverName: driverName, NodeName: nodeName, KubeletDir: dir,
-		Client: r.api.client, Preparer: r.hardware, Publisher: r.newspaper, Inventory: stock{}, Decide: decide,
+		Client: r.api.client, Preparer: r.hardware, Publisher: r.newspaper, Inventory: &stock{}, Decide: decide,
 		Records: r.hardware,
 	}
 	return r

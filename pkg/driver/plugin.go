@@ -119,11 +119,6 @@ func (d *Driver) HandleError(ctx context.Context, err error, msg string) {
 	}
 }
 
-// WatchHealthStatus is never called, since the health service is off; see helperOptions.
-func (d *Driver) WatchHealthStatus(context.Context, chan<- kubeletplugin.DeviceHealthReport) error {
-	return kubeletplugin.ErrHealthNotSupported
-}
-
 // guarded turns a panic of do into an error. The helper lets a panic end the process, and the kubelet would repeat the
 // call that caused it: anybody who may create a claim could keep the driver from running.
 func guarded[In, Out any](ctx context.Context, in In, do func(context.Context, In) (Out, error)) (out Out, err error) {

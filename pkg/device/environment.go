@@ -51,6 +51,19 @@ func sharingEnvironment(prefix string, sharing *gpuv1alpha1.GpuSharing) []string
 		env = append(env, prefix+"_TIMESLICE_INTERVAL="+string(sharing.TimeSlicingConfig.Interval))
 	case sharing.SpacePartitioningConfig != nil:
 		env = append(env, prefix+"_PARTITION_COUNT="+strconv.Itoa(sharing.SpacePartitioningConfig.PartitionCount))
+	case sharing.MPSConfig != nil:
+		env = append(env, mpsEnvironment(prefix, sharing.MPSConfig)...)
+	}
+	return env
+}
+
+func mpsEnvironment(prefix string, mps *gpuv1alpha1.MPSConfig) []string {
+	var env []string
+	if percentage := mps.DefaultActiveThreadPercentage; percentage != nil {
+		env = append(env, prefix+"_ACTIVE_THREAD_PERCENTAGE="+strconv.Itoa(*percentage))
+	}
+	if limit := mps.DefaultPinnedDeviceMemoryLimit; limit != nil {
+		env = append(env, prefix+"_PINNED_MEMORY_LIMIT="+limit.String())
 	}
 	return env
 }

@@ -42,6 +42,13 @@ func TestEnvironment(t *testing.T) {
 		Strategy:                gpuv1alpha1.SpacePartitioningStrategy,
 		SpacePartitioningConfig: &gpuv1alpha1.SpacePartitioningConfig{PartitionCount: 4},
 	}}
+	mps := &gpuv1alpha1.GpuConfig{Sharing: &gpuv1alpha1.GpuSharing{
+		Strategy: gpuv1alpha1.MPSStrategy,
+		MPSConfig: &gpuv1alpha1.MPSConfig{
+			DefaultActiveThreadPercentage: new(50), DefaultPinnedDeviceMemoryLimit: new(resource.MustParse("10Gi")),
+		},
+	}}
+	exclusive := &gpuv1alpha1.GpuConfig{Sharing: &gpuv1alpha1.GpuSharing{Strategy: gpuv1alpha1.ExclusiveStrategy}}
 	first, second := share("11111111-a", "16Gi"), share("22222222-b", "8Gi")
 	tests := map[string]struct {
 		config  *gpuv1alpha1.GpuConfig
@@ -84,6 +91,26 @@ func TestEnvironment(t *testing.T) {
 				"GPU_DEVICE_GPU_3_RESOURCE_CLAIM=" + claimUID,
 				"GPU_DEVICE_3_SHARING_STRATEGY=SpacePartitioning",
 				"GPU_DEVICE_3_PARTITION_COUNT=4",
+			},
+		},
+		"MPS says its limits": {
+			config:  mps,
+			devices: []resourceapi.DeviceRequestAllocationResult{result("gpu-3")},
+			want: []string{
+				"GPU_DEVICE_3=gpu-3",
+				"GPU_DEVICE_GPU_3_RESOURCE_CLAIM=" + claimUID,
+				"GPU_DEVICE_3_SHARING_STRATEGY=MPS",
+				"GPU_DEVICE_3_ACTIVE_THREAD_PERCENTAGE=50",
+				"GPU_DEVICE_3_PINNED_MEMORY_LIMIT=10Gi",
+			},
+		},
+		"exclusive has nothing to say but itself": {
+			config:  exclusive,
+			devices: []resourceapi.DeviceRequestAllocationResult{result("gpu-3")},
+			want: []string{
+				"GPU_DEVICE_3=gpu-3",
+				"GPU_DEVICE_GPU_3_RESOURCE_CLAIM=" + claimUID,
+				"GPU_DEVICE_3_SHARING_STRATEGY=Exclusive",
 			},
 		},
 		"the only share of a device keeps the plain names": {

@@ -1,6 +1,13 @@
 package v1alpha1
 
 import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -43,6 +50,9 @@ func SetDefaults(config *GpuConfig) {
 	if sharing.Strategy == SpacePartitioningStrategy && sharing.SpacePartitioningConfig == nil {
 		sharing.SpacePartitioningConfig = &SpacePartitioningConfig{PartitionCount: 1}
 	}
+	if sharing.Strategy == MPSStrategy && sharing.MPSConfig == nil {
+		sharing.MPSConfig = &MPSConfig{}
+	}
 	if sharing.TimeSlicingConfig != nil && sharing.TimeSlicingConfig.Interval == "" {
 		sharing.TimeSlicingConfig.Interval = DefaultTimeSlice
 	}
@@ -51,51 +61,101 @@ func SetDefaults(config *GpuConfig) {
 // Validate reports all that is wrong with a config after SetDefaults, with paths below at.
 func Validate(config *GpuConfig, at *field.Path) field.ErrorList {
 	at = at.Child("sharing")
-	if config.Sharing == nil {
+	sharing := config.Sharing
+	if sharing == nil {
 		return field.ErrorList{field.Required(at, "")}
 	}
 	var errs field.ErrorList
-	strategies := []GpuSharingStrategy{TimeSlicingStrategy, SpacePartitioningStrategy}
-	switch strategy := config.Sharing.Strategy; strategy {
-	case TimeSlicingStrategy, SpacePartitioningStrategy:
+	switch strategy := sharing.Strategy; strategy {
+	case TimeSlicingStrategy, SpacePartitioningStrategy, MPSStrategy, ExclusiveStrategy:
 	case "":
-		errs = append(errs, field.Required(at.Child("strategy"), "must be TimeSlicing or SpacePartitioning"))
+		detail := "must be TimeSlicing, SpacePartitioning, MPS or Exclusive"
+		errs = append(errs, field.Required(at.Child("strategy"), detail))
 	default:
-		errs = append(errs, field.NotSupported(at.Child("strategy"), strategy, strategies))
+		known := []GpuSharingStrategy{TimeSlicingStrategy, SpacePartitioningStrategy, MPSStrategy, ExclusiveStrategy}
+		errs = append(errs, field.NotSupported(at.Child("strategy"), strategy, known))
 	}
-	errs = append(errs, validateTimeSlicing(config.Sharing, at.Child("timeSlicingConfig"))...)
-	return append(errs, validateSpacePartitioning(config.Sharing, at.Child("spacePartitioningConfig"))...)
+	if sharing.TimeSlicingConfig != nil {
+		at := at.Child("timeSlicingConfig")
+		errs = append(errs, validateOwner(sharing, TimeSlicingStrategy, at)...)
+		errs = append(errs, validateTimeSlicing(sharing.TimeSlicingConfig, at)...)
+	}
+	if sharing.SpacePartitioningConfig != nil {
+		at := at.Child("spacePartitioningConfig")
+		errs = append(errs, validateOwner(sharing, SpacePartitioningStrategy, at)...)
+		errs = append(errs, validateSpacePartitioning(sharing.SpacePartitioningConfig, at)...)
+	}
+	if sharing.MPSConfig != nil {
+		at := at.Child("mpsConfig")
+		errs = append(errs, validateOwner(sharing, MPSStrategy, at)...)
+		errs = append(errs, validateMPS(sharing.MPSConfig, at)...)
+	}
+	return errs
 }
 
-func validateTimeSlicing(sharing *GpuSharing, at *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	if sharing.TimeSlicingConfig == nil {
-		return nil
+// validateOwner refuses the configuration of one strategy beside another known strategy.
+func validateOwner(sharing *GpuSharing, owner GpuSharingStrategy, at *field.Path) field.ErrorList {
+	switch sharing.Strategy {
+	case TimeSlicingStrategy, SpacePartitioningStrategy, MPSStrategy, ExclusiveStrategy:
+		if sharing.Strategy != owner {
+			return field.ErrorList{field.Forbidden(at,
+				fmt.Sprintf("belongs to the strategy %s, but the strategy is %s", owner, sharing.Strategy))}
+		}
 	}
-	if sharing.Strategy == SpacePartitioningStrategy {
-		errs = append(errs, field.Forbidden(at,
-			"belongs to the strategy TimeSlicing, but the strategy is SpacePartitioning"))
-	}
-	switch interval := sharing.TimeSlicingConfig.Interval; interval {
+	return nil
+}
+
+func validateTimeSlicing(config *TimeSlicingConfig, at *field.Path) field.ErrorList {
+	switch config.Interval {
 	case DefaultTimeSlice, ShortTimeSlice, MediumTimeSlice, LongTimeSlice:
+		return nil
 	default:
 		allowed := []TimeSliceInterval{DefaultTimeSlice, ShortTimeSlice, MediumTimeSlice, LongTimeSlice}
-		errs = append(errs, field.NotSupported(at.Child("interval"), interval, allowed))
+		return field.ErrorList{field.NotSupported(at.Child("interval"), config.Interval, allowed)}
+	}
+}
+
+func validateSpacePartitioning(config *SpacePartitioningConfig, at *field.Path) field.ErrorList {
+	if count := config.PartitionCount; count < 0 {
+		return field.ErrorList{field.Invalid(at.Child("partitionCount"), count, "must not be negative")}
+	}
+	return nil
+}
+
+func validateMPS(config *MPSConfig, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if percentage := config.DefaultActiveThreadPercentage; percentage != nil && (*percentage < 1 || *percentage > 100) {
+		at := at.Child("defaultActiveThreadPercentage")
+		errs = append(errs, field.Invalid(at, *percentage, "must be between 1 and 100, a percentage"))
+	}
+	if limit := config.DefaultPinnedDeviceMemoryLimit; limit != nil {
+		errs = append(errs, validateMemoryLimit(*limit, at.Child("defaultPinnedDeviceMemoryLimit"))...)
+	}
+	for _, key := range slices.Sorted(maps.Keys(config.DefaultPerDevicePinnedMemoryLimit)) {
+		at := at.Child("defaultPerDevicePinnedMemoryLimit").Key(key)
+		if !isDeviceKey(key) {
+			errs = append(errs, field.Invalid(at, key,
+				`must be the UUID of a device ("GPU-…" or "MIG-…") or its index in the claim, from 0`))
+		}
+		errs = append(errs, validateMemoryLimit(config.DefaultPerDevicePinnedMemoryLimit[key], at)...)
 	}
 	return errs
 }
 
-func validateSpacePartitioning(sharing *GpuSharing, at *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	if sharing.SpacePartitioningConfig == nil {
-		return nil
+// isDeviceKey says whether key names a device by UUID or by index; an index is written in one way only.
+func isDeviceKey(key string) bool {
+	if id, ok := strings.CutPrefix(strings.TrimPrefix(key, "MIG-"), "GPU-"); ok || strings.HasPrefix(key, "MIG-") {
+		return id != "" && !strings.ContainsFunc(id, func(c rune) bool {
+			return c != '-' && c != '/' && (c < '0' || c > '9') && (c < 'a' || c > 'f') && (c < 'A' || c > 'F')
+		})
 	}
-	if sharing.Strategy == TimeSlicingStrategy {
-		errs = append(errs, field.Forbidden(at,
-			"belongs to the strategy SpacePartitioning, but the strategy is TimeSlicing"))
+	index, err := strconv.ParseUint(key, 10, 16)
+	return err == nil && strconv.FormatUint(index, 10) == key
+}
+
+func validateMemoryLimit(limit resource.Quantity, at *field.Path) field.ErrorList {
+	if least := resource.MustParse("1Mi"); limit.Cmp(least) < 0 {
+		return field.ErrorList{field.Invalid(at, limit.String(), "must be at least 1Mi")}
 	}
-	if count := sharing.SpacePartitioningConfig.PartitionCount; count < 0 {
-		errs = append(errs, field.Invalid(at.Child("partitionCount"), count, "must not be negative"))
-	}
-	return errs
+	return nil
 }

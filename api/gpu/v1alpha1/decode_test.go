@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -27,6 +29,10 @@ func spacePartitioning(count int) *GpuConfig {
 	return config(GpuSharing{
 		Strategy: SpacePartitioningStrategy, SpacePartitioningConfig: &SpacePartitioningConfig{count},
 	})
+}
+
+func mps(with MPSConfig) *GpuConfig {
+	return config(GpuSharing{Strategy: MPSStrategy, MPSConfig: &with})
 }
 
 func TestDecode(t *testing.T) {
@@ -65,6 +71,21 @@ func TestDecode(t *testing.T) {
 			head + `,"sharing":{"strategy":"SpacePartitioning","spacePartitioningConfig":{"partitionCount":` +
 				`10}}}`, spacePartitioning(10),
 		},
+		"MPS alone":          {head + `,"sharing":{"strategy":"MPS"}}`, mps(MPSConfig{})},
+		"MPS with an object": {head + `,"sharing":{"strategy":"MPS","mpsConfig":{}}}`, mps(MPSConfig{})},
+		"MPS with everything": {
+			head + `,"sharing":{"strategy":"MPS","mpsConfig":{"defaultActiveThreadPercentage":50,` +
+				`"defaultPinnedDeviceMemoryLimit":"10Gi","defaultPerDevicePinnedMemoryLimit":{"0":"1Mi",` +
+				`"GPU-0aF-1":"5G","MIG-0a-1":1048576,"MIG-GPU-0a/1/0":"2Mi"}}}}`, mps(MPSConfig{
+				DefaultActiveThreadPercentage:  new(50),
+				DefaultPinnedDeviceMemoryLimit: new(resource.MustParse("10Gi")),
+				DefaultPerDevicePinnedMemoryLimit: map[string]resource.Quantity{
+					"0": resource.MustParse("1Mi"), "GPU-0aF-1": resource.MustParse("5G"),
+					"MIG-0a-1": resource.MustParse("1Mi"), "MIG-GPU-0a/1/0": resource.MustParse("2Mi"),
+				},
+			}),
+		},
+		"exclusive": {head + `,"sharing":{"strategy":"Exclusive"}}`, config(GpuSharing{Strategy: ExclusiveStrategy})},
 		"YAML": {
 			"apiVersion: gpu.resource.example.com/v1alpha1\nkind: GpuConfig\nsharing: {strategy: " +
 				"SpacePartitioning}", spacePartitioning(1),
@@ -105,11 +126,12 @@ func TestDecodeRefuses(t *testing.T) {
 			`at.metadata: Forbidden: no such field; there are: apiVersion, kind, sharing`,
 		}},
 		"no strategy": {head + `,"sharing":{}}`, []string{
-			`at.sharing.strategy: Required value: must be TimeSlicing or SpacePartitioning`,
+			`at.sharing.strategy: Required value: must be TimeSlicing, SpacePartitioning, MPS or Exclusive`,
 		}},
 		"an unknown strategy and interval": {
-			head + `,"sharing":{"strategy":"MPS","timeSlicingConfig":{"interval":"short"}}}`, []string{
-				`at.sharing.strategy: Unsupported value: "MPS": supported values: "TimeSlicing", "SpacePartitioning"`,
+			head + `,"sharing":{"strategy":"mps","timeSlicingConfig":{"interval":"short"}}}`, []string{
+				`at.sharing.strategy: Unsupported value: "mps": supported values: "TimeSlicing", "SpacePartitioning", ` +
+					`"MPS", "Exclusive"`,
 				`at.sharing.timeSlicingConfig.interval: Unsupported value: "short": supported values: ` +
 					`"Default", "Short", "Medium", "Long"`,
 			},
@@ -124,6 +146,34 @@ func TestDecodeRefuses(t *testing.T) {
 			head + `,"sharing":{"strategy":"SpacePartitioning","timeSlicingConfig":{}}}`, []string{
 				`at.sharing.timeSlicingConfig: Forbidden: belongs to the strategy TimeSlicing, but the strategy ` +
 					`is SpacePartitioning`,
+			},
+		},
+		"exclusive with any config": {
+			head + `,"sharing":{"strategy":"Exclusive","timeSlicingConfig":{},"mpsConfig":{}}}`, []string{
+				`at.sharing.timeSlicingConfig: Forbidden: belongs to the strategy TimeSlicing, but the strategy is ` +
+					`Exclusive`,
+				`at.sharing.mpsConfig: Forbidden: belongs to the strategy MPS, but the strategy is Exclusive`,
+			},
+		},
+		"MPS beyond its bounds": {
+			head + `,"sharing":{"strategy":"MPS","mpsConfig":{"defaultActiveThreadPercentage":0,` +
+				`"defaultPinnedDeviceMemoryLimit":"1023Ki","defaultPerDevicePinnedMemoryLimit":` +
+				`{"01":"1Gi","GPU-":"1Gi","GPU-x":"1Gi","all":"0"}}}}`, []string{
+				`at.sharing.mpsConfig.defaultActiveThreadPercentage: Invalid value: 0: must be between 1 and 100`,
+				`at.sharing.mpsConfig.defaultPinnedDeviceMemoryLimit: Invalid value: "1023Ki": must be at least 1Mi`,
+				`at.sharing.mpsConfig.defaultPerDevicePinnedMemoryLimit[01]: Invalid value: "01": must be the UUID`,
+				`at.sharing.mpsConfig.defaultPerDevicePinnedMemoryLimit[GPU-]: Invalid value: "GPU-": must be the`,
+				`at.sharing.mpsConfig.defaultPerDevicePinnedMemoryLimit[GPU-x]: Invalid value: "GPU-x": must be`,
+				`at.sharing.mpsConfig.defaultPerDevicePinnedMemoryLimit[all]: Invalid value: "all": must be the UUID`,
+				`at.sharing.mpsConfig.defaultPerDevicePinnedMemoryLimit[all]: Invalid value: "0": must be at least`,
+			},
+		},
+		"MPS that cannot be read": {
+			head + `,"sharing":{"strategy":"MPS","mpsConfig":{"defaultActiveThreadPercentage":"50",` +
+				`"defaultPinnedDeviceMemoryLimit":"much","defaultPerDevicePinnedMemoryLimit":["1Gi"]}}}`, []string{
+				`at.sharing.mpsConfig.defaultActiveThreadPercentage: Invalid value: "50": must be a whole number`,
+				`at.sharing.mpsConfig.defaultPinnedDeviceMemoryLimit: Invalid value: "much": quantities must match`,
+				`at.sharing.mpsConfig.defaultPerDevicePinnedMemoryLimit: Invalid value: "array": must be an object`,
 			},
 		},
 		"less than nothing": {
@@ -170,7 +220,7 @@ func TestValidateWithoutDefaults(t *testing.T) {
 }
 
 func TestDeepCopyIsIndependent(t *testing.T) {
-	for _, original := range []*GpuConfig{timeSlicing("Short"), spacePartitioning(2), {}, nil} {
+	for _, original := range []*GpuConfig{timeSlicing("Short"), spacePartitioning(2), mps(limits()), {}, nil} {
 		if diff := cmp.Diff(original, original.DeepCopy()); diff != "" {
 			t.Error(diff)
 		}
@@ -180,6 +230,21 @@ func TestDeepCopyIsIndependent(t *testing.T) {
 	if original.Sharing.TimeSlicingConfig.Interval != "Short" {
 		t.Error("a copy shares its interval with the original")
 	}
+	shared := mps(limits())
+	copied := shared.DeepCopy().Sharing.MPSConfig
+	*copied.DefaultActiveThreadPercentage = 1
+	copied.DefaultPinnedDeviceMemoryLimit.Add(resource.MustParse("1Mi"))
+	copied.DefaultPerDevicePinnedMemoryLimit["0"] = resource.MustParse("1Mi")
+	if diff := cmp.Diff(mps(limits()), shared); diff != "" {
+		t.Errorf("a copy shares its limits with the original: %s", diff)
+	}
+}
+
+func limits() MPSConfig {
+	return MPSConfig{
+		DefaultActiveThreadPercentage: new(50), DefaultPinnedDeviceMemoryLimit: new(resource.MustParse("10Gi")),
+		DefaultPerDevicePinnedMemoryLimit: map[string]resource.Quantity{"0": resource.MustParse("5Gi")},
+	}
 }
 
 func FuzzDecode(f *testing.F) {
@@ -187,6 +252,9 @@ func FuzzDecode(f *testing.F) {
 		head + `}`, head + `,"sharing":{"strategy":"TimeSlicing","timeSlicingConfig":{"interval":"Short"}}}`,
 		head + `,"sharing":{"strategy":"SpacePartitioning","spacePartitioningConfig":{"partitionCount":` +
 			`9223372036854775807}}}`,
+		head + `,"sharing":{"strategy":"MPS","mpsConfig":{"defaultActiveThreadPercentage":100,` +
+			`"defaultPinnedDeviceMemoryLimit":"1.5Gi","defaultPerDevicePinnedMemoryLimit":{"0":1e9,"MIG-1":"1Ei"}}}}`,
+		head + `,"sharing":{"strategy":"MPS","mpsConfig":{"defaultPerDevicePinnedMemoryLimit":{}}}}`,
 		head + `,"sharing":{"strategy":"TimeSlicing","timeSlicingConfig":null,"sharing":{}}}`, `{"Kind":` +
 			`"GpuConfig"}`, `[`, ``,
 		"apiVersion: gpu.resource.example.com/v1alpha1\nkind: GpuConfig\nsharing: &a {strategy: *a}\n",
@@ -209,7 +277,7 @@ func FuzzDecode(f *testing.F) {
 		if len(errs) > 0 {
 			t.Fatalf("%s: %v", again, errs.ToAggregate())
 		}
-		if diff := cmp.Diff(first, second); diff != "" {
+		if diff := cmp.Diff(first, second, cmpopts.EquateEmpty()); diff != "" {
 			t.Error(diff)
 		}
 	})

@@ -29,17 +29,26 @@ var mayImport = map[string][]string{
 	"pkg/device":            {"api/gpu/v1alpha1"},
 	"pkg/device/devicetest": {"pkg/device"},
 	"pkg/device/mock":       {"pkg/device", "api/gpu/v1alpha1", "api/config/v1alpha1"},
-	"pkg/inventory":         {"pkg/device"},
-	"pkg/prepare":           {"pkg/device", "pkg/claim", "pkg/cdi", "pkg/checkpoint"},
-	"pkg/doctor":            {"pkg/device"},
-	"pkg/driver":            {"pkg/inventory", "pkg/publish", "pkg/claim", "pkg/prepare", "pkg/device"},
+	"pkg/device/nvml": {
+		"pkg/device", "api/gpu/v1alpha1", "pkg/device/nvml/driverroot", "pkg/device/nvml/mig", "pkg/device/nvml/sharing",
+		"pkg/device/nvml/xid",
+	},
+	"pkg/device/nvml/driverroot": {},
+	"pkg/device/nvml/mig":        {},
+	"pkg/device/nvml/nvmltest":   {},
+	"pkg/device/nvml/sharing":    {"api/gpu/v1alpha1", "pkg/device/nvml/driverroot"},
+	"pkg/device/nvml/xid":        {},
+	"pkg/inventory":              {"pkg/device"},
+	"pkg/prepare":                {"pkg/device", "pkg/claim", "pkg/cdi", "pkg/checkpoint"},
+	"pkg/doctor":                 {"pkg/device"},
+	"pkg/driver":                 {"pkg/inventory", "pkg/publish", "pkg/claim", "pkg/prepare", "pkg/device"},
 	"cmd/dragoman": {
 		"api/config/v1alpha1", "api/gpu/v1alpha1", "pkg/cdi", "pkg/checkpoint", "pkg/claim", "pkg/device",
 		"pkg/device/mock", "pkg/device/nvml", "pkg/doctor", "pkg/driver", "pkg/inventory", "pkg/prepare", "pkg/publish", "pkg/telemetry",
 	},
 }
 
-// doors are the outside libraries that exactly one room opens.
+// doors are the outside libraries that exactly one room opens, with what is below it.
 var doors = map[string]string{
 	"k8s.io/dynamic-resource-allocation/kubeletplugin": "pkg/driver",
 	"k8s.io/dynamic-resource-allocation/resourceslice": "pkg/publish",
@@ -98,7 +107,7 @@ func TestEachOutsideLibraryHasOneDoor(t *testing.T) {
 		name := strings.TrimPrefix(room.ImportPath, module)
 		for _, imported := range room.Imports {
 			for library, door := range doors {
-				if strings.HasPrefix(imported, library) && name != door {
+				if strings.HasPrefix(imported, library) && !strings.HasPrefix(name+"/", door+"/") {
 					t.Errorf("%s imports %s, which only %s may", name, imported, door)
 				}
 			}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -43,8 +42,4 @@ func openMock(_ context.Context, config *driverConfig, dir string) (device.Backe
 		return nil, fmt.Errorf("--mock-profile: %w", err)
 	}
 	return backend, nil
-}
-
-func openNVML(context.Context, *driverConfig, string) (device.Backend, error) {
-	return nil, errors.New("backend nvml: this build has no NVML backend yet; use --backend mock")
 }

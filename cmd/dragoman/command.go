@@ -29,8 +29,8 @@ type subcommand struct {
 
 func subcommands() []subcommand {
 	return []subcommand{
-		{"doctor", "look at this node and say what the driver lacks on it", printFindings},
 		{"devices", "print what the backend sees and the slices it would publish, without a cluster", printDevices},
+		{"doctor", "look at this node and say what the driver lacks on it, and what to do about it", printFindings},
 	}
 }
 

@@ -120,7 +120,7 @@ func TestWhatCannotBeUnderstood(t *testing.T) {
 		"a verbosity in words": {[]string{"-v", "high"},
 			[]string{`invalid value "high" for flag -v: must be a number`}},
 		"an unknown sub-command": {[]string{"device"},
-			[]string{`unknown sub-command "device"; there are: "devices"`}},
+			[]string{`unknown sub-command "device"; there are: "devices", "doctor"`}},
 		"a sub-command at the end": {[]string{"-v", "4", "devices"},
 			[]string{"the sub-command comes first: dragoman devices"}},
 		"an argument":         {[]string{"-v", "4", "run"}, []string{`unexpected argument "run"`}},
@@ -227,8 +227,6 @@ func TestWhatCannotBeDone(t *testing.T) {
 			[]string{"find the API server: --kubeconfig ", "cannot unmarshal"}},
 		"an unknown backend": {[]string{"--backend", "tpu"},
 			[]string{`open the backend: unknown backend "tpu"; there are: mock, nvml`}},
-		"a backend that is not built in": {[]string{"--backend", "nvml"},
-			[]string{"open the backend: backend nvml: this build has no NVML backend"}},
 		"an unknown profile": {[]string{"--mock-profile", "dgx-b900"},
 			[]string{"open the backend: --mock-profile: ", `"dgx-b900"`, "dgx-h100"}},
 		"a bad profile": {[]string{"--mock-profile", file(t, "bad.yaml", "apiVersion: dragoman.example.com/v1alpha1\n"+

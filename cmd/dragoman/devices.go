@@ -17,6 +17,7 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	"sigs.k8s.io/yaml"
 
+	configv1alpha1 "example.com/dragoman/api/config/v1alpha1"
 	"example.com/dragoman/pkg/device"
 	"example.com/dragoman/pkg/inventory"
 )
@@ -93,7 +94,7 @@ func look(ctx context.Context, config *driverConfig) (report, error) {
 		return report{}, fmt.Errorf("look for devices with backend %s: %w", config.Backend, err)
 	}
 	r := report{Driver: config.DriverName, Node: config.NodeName}
-	published, leftOut := inventory.Slices(snapshot, config.DriverName, config.NodeName)
+	published, leftOut := inventory.Slices(snapshot, config.DriverName, config.NodeName, newestCluster(config))
 	r.Slices = published
 	for _, l := range leftOut {
 		r.LeftOut = append(r.LeftOut, l.String())
@@ -114,6 +115,15 @@ func look(ctx context.Context, config *driverConfig) (report, error) {
 			strings.Compare(a.Name, b.Name))
 	})
 	return r, nil
+}
+
+// newestCluster is what may be offered on a cluster that keeps everything; there is none here to ask.
+func newestCluster(config *driverConfig) inventory.Offer {
+	offer := inventory.Offer{Counters: inventory.CountersApart, Taints: true}
+	if config.Health.TaintEffect != configv1alpha1.TaintNone {
+		offer.TaintEffect = resourceapi.DeviceTaintEffect(config.Health.TaintEffect)
+	}
+	return offer
 }
 
 // column is one of the table. Columns that are empty for all devices are not shown.

@@ -49,8 +49,14 @@ type runningProcess struct {
 // start runs dragoman with its directories below dir and the given further arguments.
 func start(t *testing.T, dir string, env []string, args ...string) *runningProcess {
 	t.Helper()
+	return startWith(t, "", dir, env, args...)
+}
+
+// startWith also has more lines in the configuration file.
+func startWith(t *testing.T, more, dir string, env []string, args ...string) *runningProcess {
+	t.Helper()
 	config := filepath.Join(t.TempDir(), "config.yaml")
-	text := header + "httpAddress: 127.0.0.1:0\nlogging: {format: json}\n"
+	text := header + "httpAddress: 127.0.0.1:0\nlogging: {format: json}\n" + more
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -317,12 +323,12 @@ func TestASecondDriverOnTheSameSocketsIsRefused(t *testing.T) {
 func TestTheLastLineForPeopleSaysWhatIsWrong(t *testing.T) {
 	dir := shortDir(t)
 	c := exec.Command(os.Args[0], "--node-name", "node-a", "--kubeconfig", kubeconfigFor(t, "http://127.0.0.1:1"),
-		"--state-dir", dir, "--cdi-dir", dir, "--backend", "nvml")
+		"--state-dir", dir, "--cdi-dir", dir, "--backend", "tpu")
 	c.Env = []string{asDragoman + "=1"}
 	output, err := c.CombinedOutput()
 	lines := strings.Split(strings.TrimSpace(string(output)), "\n")
 	if c.ProcessState.ExitCode() != exitError || !strings.Contains(lines[0], "Starting dragoman") ||
-		!strings.HasPrefix(lines[len(lines)-1], "dragoman: open the backend: backend nvml: ") {
+		!strings.HasPrefix(lines[len(lines)-1], "dragoman: open the backend: unknown backend ") {
 		t.Errorf("%v\n%s", err, output)
 	}
 }

@@ -17,8 +17,12 @@ TOOLS := $(CACHE)/tools
 HELM  := $(TOOLS)/helm-v4.3.1
 LINT  := $(TOOLS)/golangci-lint-v2.15.0
 
+# The warnings are about the headers of NVIDIA's library.
+export CGO_CFLAGS ?= -g -O2 -w
+
 MODULES := . e2e e2e/nodeimage
 LDFLAGS := -s -w -X k8s.io/component-base/version.gitVersion=v$(VERSION)
+CDI_HOOK := github.com/NVIDIA/nvidia-container-toolkit/cmd/nvidia-cdi-hook
 GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false
 DEMO     = bin/demo --cache $(CACHE) --helm $(HELM) --kubernetes $(KUBERNETES)
 
@@ -51,10 +55,12 @@ lint: $(LINT) $(HELM) ## formatting, linters, tidy modules, the chart
 	  (cd $$m && go vet ./... && go mod tidy -diff && $(LINT) run --config $(CURDIR)/.golangci.yaml ./...); \
 	done
 	@$(HELM) lint --strict --quiet deployments/helm/dragoman
+	@$(HELM) lint --strict --quiet -f deployments/helm/dragoman/values-nvml.yaml deployments/helm/dragoman
 
 .PHONY: unit
 unit: gcc ## unit tests with the race detector
 	go test -race ./...
+	CGO_ENABLED=0 go test ./cmd/...
 	cd e2e/nodeimage && go test ./...
 
 .PHONY: e2e
@@ -82,11 +88,19 @@ generate: ## rewrites golden files and JSON schemas from the code
 verify: generate ## fails if generate changes anything
 	git diff --exit-code
 
-.PHONY: build image
+.PHONY: build build-nvml image image-nvml
 build: ## the programs, into bin/
 	@$(GOBUILD) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 	@cd e2e/nodeimage && $(GOBUILD) -o $(CURDIR)/bin/nodeimage .
 	@cd e2e && $(GOBUILD) -o $(CURDIR)/bin/ ./demo ./busybox
+
+build-nvml: gcc ## the programs for nodes with NVIDIA GPUs, into bin/nvml/; they need cgo and glibc
+	@mkdir -p bin/nvml
+	@CGO_ENABLED=1 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/nvml/ \
+	  ./cmd/dragoman $(CDI_HOOK)
+
+image-nvml: build-nvml ## the same for NVIDIA GPUs, dragoman:$(VERSION)-nvml, with the binaries of bin/nvml/
+	docker build --target nvml-prebuilt -t dragoman:$(VERSION)-nvml .
 
 image: build ## the driver's image, dragoman:$(VERSION), with the binary of bin/
 	docker build --target prebuilt -t dragoman:$(VERSION) .

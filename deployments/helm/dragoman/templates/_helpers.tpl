@@ -39,7 +39,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
 {{- define "dragoman.image" -}}
-{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- $tag := ternary (printf "%s-nvml" .Chart.AppVersion) .Chart.AppVersion (eq .Values.backend "nvml") }}
+{{- printf "%s:%s" .Values.image.repository (default $tag .Values.image.tag) }}
 {{- end }}
 
 {{/* The kubelet's root directory, said in one of three ways. They have to agree (see checks.yaml). */}}
@@ -57,3 +58,6 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{/* Where the driver keeps its state, below which each driver name has a directory of its own. */}}
 {{- define "dragoman.stateDir" -}}/run/dragoman{{- end }}
+
+{{/* Where the container sees the directory of the NVIDIA driver. */}}
+{{- define "dragoman.driverRoot" -}}/driver-root{{- end }}

@@ -73,6 +73,10 @@ e2e: build $(HELM) ## process and end-to-end tests on a kind cluster of their ow
 	export NODEIMAGE=$(CURDIR)/bin/nodeimage DRAGOMAN_BIN=$(CURDIR)/bin/dragoman; \
 	(cd e2e && go test -count=1 -p 1 -timeout 40m ./...)
 
+.PHONY: gpu-check
+gpu-check: gcc ## on a machine with NVIDIA GPUs: what the backend sees and does there; changes nothing (ARGS=--help)
+	@go run ./pkg/device/nvml/gpucheck $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (30s)
 	@go list -f '{{.Dir}}' ./... | while read -r dir; do \

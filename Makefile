@@ -64,7 +64,7 @@ unit: gcc ## unit tests with the race detector
 	cd e2e/nodeimage && go test ./...
 
 .PHONY: e2e
-e2e: build $(HELM) ## process and end-to-end tests on a kind cluster of their own
+e2e: build build-nvml build-fake $(HELM) ## process and end-to-end tests on a kind cluster of their own
 	@trap '[ -n "$(KEEP)" ] || $(DEMO) --name $(E2E_CLUSTER) down' EXIT; \
 	$(DEMO) --name $(E2E_CLUSTER) up; \
 	eval "$$(bin/nodeimage env --cache $(CACHE) --name $(E2E_CLUSTER))"; \
@@ -74,8 +74,8 @@ e2e: build $(HELM) ## process and end-to-end tests on a kind cluster of their ow
 	(cd e2e && go test -count=1 -p 1 -timeout 40m ./...)
 
 .PHONY: gpu-check
-gpu-check: gcc ## on a machine with NVIDIA GPUs: what the backend sees and does there; changes nothing (ARGS=--help)
-	@go run ./pkg/device/nvml/gpucheck $(ARGS)
+gpu-check: build-nvml ## on a machine with NVIDIA GPUs: what the backend sees and does there; changes nothing (ARGS=--help)
+	@go run ./pkg/device/nvml/gpucheck --cdi-hook $(CURDIR)/bin/nvml/nvidia-cdi-hook $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (30s)
@@ -102,6 +102,13 @@ build-nvml: gcc ## the programs for nodes with NVIDIA GPUs, into bin/nvml/; they
 	@mkdir -p bin/nvml
 	@CGO_ENABLED=1 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/nvml/ \
 	  ./cmd/dragoman $(CDI_HOOK)
+
+.PHONY: build-fake
+build-fake: gcc # a library and a driver's directory that behave like NVIDIA's, and an image with glibc; for the tests
+	@cd e2e && CGO_ENABLED=1 go build -trimpath -buildvcs=false -buildmode=c-shared \
+	  -ldflags '-s -w -extldflags -Wl,-soname,libnvidia-ml.so.1' -o $(CURDIR)/bin/libnvidia-ml.so.1 ./mocknvml
+	@rm -f bin/libnvidia-ml.so.h bin/libnvidia-ml.so.1.h
+	@cd e2e && $(GOBUILD) -o $(CURDIR)/bin/ ./fakedriver ./glibc
 
 image-nvml: build-nvml ## the same for NVIDIA GPUs, dragoman:$(VERSION)-nvml, with the binaries of bin/nvml/
 	docker build --target nvml-prebuilt -t dragoman:$(VERSION)-nvml .

@@ -23,9 +23,9 @@ const cdiHook = "nvidia-cdi-hook"
 func openNVML(ctx context.Context, config *driverConfig, dir string) (device.Backend, error) {
 	settings := config.NVML
 	hook := settings.CDIHookPath
-	if hook == "" && dir != "" { // without a directory nothing is served, so nothing of it is called
+	if hook == "" {
 		var err error
-		if hook, err = installHook(config); err != nil {
+		if hook, err = ownHook(config, dir != ""); err != nil {
 			return nil, err
 		}
 	}
@@ -43,21 +43,28 @@ func openNVML(ctx context.Context, config *driverConfig, dir string) (device.Bac
 	})
 }
 
-// installHook copies the program that lies beside this one to where the host can run it, and returns that path. It is
-// "" if none lies there: then the node has to have it. The copy is replaced as a whole, since a container may be
-// starting with it.
-func installHook(config *driverConfig) (string, error) {
+// ownHook returns the path of the program that comes with this one, "" if none does: then the node has to have it. To
+// serve, it is copied to where the host can run it.
+func ownHook(config *driverConfig, serve bool) (string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", fmt.Errorf("find %s beside this program: %w", cdiHook, err)
 	}
-	program, err := os.ReadFile(filepath.Join(filepath.Dir(self), cdiHook))
-	if errors.Is(err, fs.ErrNotExist) {
+	beside := filepath.Join(filepath.Dir(self), cdiHook)
+	program, err := os.ReadFile(beside)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return "", nil
-	}
-	if err != nil {
+	case err != nil:
 		return "", fmt.Errorf("read %s: %w", cdiHook, err)
+	case serve:
+		return installHook(config, program)
 	}
+	return beside, nil
+}
+
+// installHook replaces the copy on the host as a whole, since a container may be starting with it.
+func installHook(config *driverConfig, program []byte) (string, error) {
 	dir := filepath.Join(config.KubeletDir, "plugins", config.DriverName)
 	target := filepath.Join(dir, cdiHook)
 	if there, err := os.ReadFile(target); err == nil && bytes.Equal(there, program) {
@@ -67,7 +74,7 @@ func installHook(config *driverConfig) (string, error) {
 		return "", fmt.Errorf("install %s for the container runtime: %w", cdiHook, err)
 	}
 	temporary := target + ".tmp"
-	err = os.WriteFile(temporary, program, 0o755)
+	err := os.WriteFile(temporary, program, 0o755)
 	if err == nil {
 		err = os.Rename(temporary, target)
 	}

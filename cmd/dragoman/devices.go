@@ -141,6 +141,7 @@ func columns() []column {
 			}
 			return "unhealthy"
 		}},
+		{"PROFILE", func(d reportedDevice) string { return d.attribute("profile") }},
 		{"MODEL", func(d reportedDevice) string { return cmp.Or(d.attribute("productName"), d.attribute("model")) }},
 		{"MEMORY", func(d reportedDevice) string { return d.capacity("memory") }},
 		{"COMPUTE", func(d reportedDevice) string { return d.capacity("compute") }},

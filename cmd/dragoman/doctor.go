@@ -43,11 +43,14 @@ func printFindings(ctx context.Context, args []string, getenv func(string) strin
 // writeFindings aligns the subjects. Its error is errBadNode if one of the findings is bad.
 func writeFindings(stdout io.Writer, findings []device.Finding) error {
 	var text strings.Builder
-	verdict := error(nil)
+	verdict, width := error(nil), 0
 	for _, f := range findings {
-		fmt.Fprintf(&text, "%-8s %-20s %s\n", f.Verdict, f.Subject, f.Detail)
+		width = max(width, len(f.Subject))
+	}
+	for _, f := range findings {
+		fmt.Fprintf(&text, "%-8s %-*s  %s\n", f.Verdict, width, f.Subject, f.Detail)
 		if f.Mend != "" {
-			fmt.Fprintf(&text, "%29s → %s\n", "", f.Mend)
+			fmt.Fprintf(&text, "%-8s %*s  → %s\n", "", width, "", f.Mend)
 		}
 		if f.Verdict == device.Bad {
 			verdict = errBadNode

@@ -27,8 +27,8 @@ func newMachine(t *testing.T) machine {
 // set makes gpu-1 unhealthy for a reason, or healthy if there is none.
 func (m machine) set(t *testing.T, reason string) {
 	t.Helper()
-	text := `{"apiVersion": "dragoman.example.com/v1alpha1", "kind": "MachineProfile", "groups": [{"name": "gpus", "count": 2,
-"devices": [{"groupIndex": 1, "health": {}}]}]}`
+	text := `{"apiVersion": "dragoman.example.com/v1alpha1", "kind": "MachineProfile", "groups": [{"name": "gpus",
+"count": 2, "devices": [{"groupIndex": 1, "health": {}}]}]}`
 	if reason != "" {
 		text = strings.Replace(text, "{}", fmt.Sprintf(`{"unhealthy": true, "reason": %q}`, reason), 1)
 	}
@@ -211,7 +211,8 @@ func TestAProfileThatCannotBeReadMakesHealthUnknown(t *testing.T) {
 		t.Fatal(err)
 	}
 	hears(t, news, "UNKNOWN not known: machine profile ")
-	if code, text := p.http("/readyz"); code == http.StatusOK || !strings.Contains(text, "[-] backend looked for devices: ") {
+	code, text := p.http("/readyz")
+	if code == http.StatusOK || !strings.Contains(text, "[-] backend looked for devices: ") {
 		t.Errorf("/readyz: %d\n%s", code, text)
 	}
 	if got := api.outline(); got != "gpu-0 gpu-1" {

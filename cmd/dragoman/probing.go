@@ -47,20 +47,20 @@ func newProbing(ask func(context.Context) (publish.Features, error), tell func(p
 	return &probing{ask: ask, tell: tell, trouble: make(chan struct{}, 1), waiting: errors.New("not asked yet")}
 }
 
-// Run asks at once, and again while something is missing or when publishing has trouble, until ctx ends; then it returns
-// nil.
+// Run asks at once, and again while something is missing or when publishing has trouble, until ctx ends. Then it
+// returns nil.
 func (p *probing) Run(ctx context.Context) error {
 	logger := klog.FromContext(ctx)
 	var known *publish.Features
 	refused, retry := 0, firstProbeRetry
-	for ctx.Err() == nil {
+	for {
 		attempt, cancel := context.WithTimeout(ctx, probeTimeout)
 		now, err := p.ask(attempt)
 		cancel()
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err == nil:
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // that is how it was asked to end
+		}
+		if err == nil {
 			if known == nil || *known != now {
 				logFeatures(logger, now)
 			}
@@ -68,7 +68,8 @@ func (p *probing) Run(ctx context.Context) error {
 			p.told(now)
 			p.await(ctx, now)
 			continue
-		case isRefusal(err):
+		}
+		if isRefusal(err) {
 			refused++
 		}
 		logger.Error(err, "Ask which optional fields of ResourceSlices the API server keeps; will ask again",
@@ -85,7 +86,6 @@ func (p *probing) Run(ctx context.Context) error {
 		}
 		retry = min(2*retry, longest)
 	}
-	return nil
 }
 
 // isRefusal says whether an error is the API server's answer, so that asking again soon helps little.

@@ -111,8 +111,8 @@ func (c *check) lookUp(container *specs.Spec) {
 			err = &fs.PathError{Op: "execute", Path: hook.Path, Err: fs.ErrPermission}
 		}
 		if err != nil {
-			c.fail("hook %v: %v", hook.Args, err)
-			return
+			c.fail("hook: %v", err)
+			return // it is the same program each time
 		}
 	}
 }

@@ -47,6 +47,7 @@ func run() int {
 	flags := flag.NewFlagSet("gpucheck", flag.ContinueOnError)
 	driverRoot := flags.String("driver-root", "/", "where the NVIDIA driver is installed")
 	library := flags.String("library", "", "path of libnvidia-ml.so.1; empty: searched below --driver-root")
+	hook := flags.String("cdi-hook", "", "path of nvidia-cdi-hook; empty: where the NVIDIA container toolkit installs it")
 	changes := flags.Bool("allow-changes", false, "also change settings of idle GPUs, and see that they are restored")
 	if err := flags.Parse(os.Args[1:]); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -62,7 +63,8 @@ func run() int {
 	defer func() { _ = os.RemoveAll(dir) }()
 	c := &check{out: os.Stdout, dir: dir, library: *library, options: nvml.Options{
 		DriverName: driverName, NodeName: "here", Dir: dir + "/backend", DriverRoot: *driverRoot, LibraryPath: *library,
-		Warn: func(msg string, kv ...any) { fmt.Fprintln(os.Stderr, append([]any{"warning: " + msg}, kv...)...) },
+		CDIHookPath: *hook,
+		Warn:        func(msg string, kv ...any) { fmt.Fprintln(os.Stderr, append([]any{"warning: " + msg}, kv...)...) },
 	}}
 	return c.all(ctx, *changes)
 }

@@ -3,6 +3,7 @@ package device
 import (
 	"context"
 	"encoding/json"
+	"errors"
 
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -30,6 +31,10 @@ type Backend interface {
 	// device is gone is not an error. g.Edits and g.Common are nil here. It needs no free disk space.
 	Unprepare(ctx context.Context, g Grant) error
 }
+
+// ErrNeedsRestart is what an error of Devices wraps if it lasts until another process looks, for example because a
+// library was replaced that cannot be loaded again. The process then ends when no call is in progress any more.
+var ErrNeedsRestart = errors.New("only a new process can go on")
 
 // Watcher is implemented by a backend that can tell when its devices changed (hot-plug, health).
 type Watcher interface {

@@ -111,15 +111,20 @@ func (i *Inventory) Current() (seen time.Time, err error) {
 
 // Run looks at the devices at once, when the backend says that they changed, and every minute, until ctx ends; then it
 // returns nil. It calls changed after the first look, successful or not, and after each that finds something else than
-// the one before. A look that fails is repeated soon. Run must be called once only; changed is not called concurrently.
+// the one before. A look that fails is repeated soon, unless its error wraps [device.ErrNeedsRestart], which Run returns.
+// Run must be called once only; changed is not called concurrently.
 func (i *Inventory) Run(ctx context.Context, changed func(Update)) error {
+	ctx, cancel := context.WithCancel(ctx)
 	watching := make(chan error)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		i.watch(ctx, watching)
 	}()
-	defer func() { <-done }()
+	defer func() {
+		cancel()
+		<-done
+	}()
 
 	retry := pause
 	for ctx.Err() == nil {
@@ -128,6 +133,9 @@ func (i *Inventory) Run(ctx context.Context, changed func(Update)) error {
 			break
 		}
 		i.report(i.seen(snapshot, err), changed)
+		if errors.Is(err, device.ErrNeedsRestart) {
+			return err
+		}
 		wait := relook
 		if err != nil {
 			wait, retry = retry, min(2*retry, maxRetry)
@@ -177,10 +185,10 @@ func (i *Inventory) seen(snapshot device.Snapshot, err error) Update {
 	return next
 }
 
-// copied returns a snapshot that the backend cannot change any more, with the devices in natural order of their names.
+// copied returns a snapshot that the backend cannot change any more, with the devices in the order of the slices.
 func copied(s device.Snapshot) (c device.Snapshot) {
 	c.Devices = slices.SortedStableFunc(slices.Values(s.Devices), func(a, b device.Device) int {
-		return naturalCompare(a.Name, b.Name)
+		return compareDevices(a.Device, b.Device)
 	})
 	for n := range c.Devices {
 		c.Devices[n].Device = *c.Devices[n].DeepCopy()

@@ -372,3 +372,20 @@ func TestAReaderThatHangsMakesTheDevicesOutdated(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+func TestAnErrorThatOnlyANewProcessOvercomesEndsTheRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newWatched()
+		replaced := fmt.Errorf("the library was replaced: %w", device.ErrNeedsRestart)
+		b.set(replaced)
+		told := 0
+		err := New(Options{Backend: b, DriverName: "gpu.example.com", NodeName: "node-a"}).Run(t.Context(), func(u Update) {
+			if told++; !errors.Is(u.Err, device.ErrNeedsRestart) {
+				t.Errorf("told of %v", u.Err)
+			}
+		})
+		if !errors.Is(err, replaced) || told != 1 {
+			t.Errorf("told %d times, ended with %v", told, err)
+		}
+	})
+}

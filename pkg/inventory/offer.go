@@ -149,7 +149,7 @@ func families(
 	}
 	for _, f := range all {
 		slices.SortFunc(f.sets, func(a, b resourceapi.CounterSet) int { return naturalCompare(a.Name, b.Name) })
-		slices.SortFunc(f.devices, func(a, b resourceapi.Device) int { return naturalCompare(a.Name, b.Name) })
+		slices.SortFunc(f.devices, compareDevices)
 	}
 	return all, loose
 }
@@ -212,7 +212,7 @@ func beside(
 		open = f
 	}
 	finish()
-	slices.SortFunc(loose, func(a, b resourceapi.Device) int { return naturalCompare(a.Name, b.Name) })
+	slices.SortFunc(loose, compareDevices)
 	return append(specs, inChunks(loose)...), leftOut
 }
 

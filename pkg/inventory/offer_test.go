@@ -102,12 +102,12 @@ func TestWhereCountersAre(t *testing.T) {
 		"beside, a device that consumes two sets": {CountersBeside, spanning, []string{
 			"[gpu-2] [gpu-4] [gpu-3] gpu-2(gpu-2)(gpu-4) gpu-4(gpu-4) gpu-3(gpu-3)",
 		}, nil},
-		"beside, a set without consumers": {CountersBeside, device.Snapshot{SharedCounters: migGPU("gpu-0", 0, 1).SharedCounters},
-			[]string{"[gpu-0]"}, nil},
+		"beside, a set without consumers": {CountersBeside,
+			device.Snapshot{SharedCounters: migGPU("gpu-0", 0, 1).SharedCounters}, []string{"[gpu-0]"}, nil},
 		"beside, more than fits": {CountersBeside, node(migGPU("gpu-0", 128, 1), migGPU("gpu-1", 1, 1)), []string{
 			"[gpu-1] gpu-1(gpu-1) mig-gpu-1-0(gpu-1)", "gpu-0",
-		}, []string{"sharedCounters[gpu-0] is left out: it has 1 counters, of which 129 devices consume 129: Kubernetes 1.34 " +
-			"allows 32, 128 and 1024 in the one slice that they have to share, and later versions more"}},
+		}, []string{"sharedCounters[gpu-0] is left out: it has 1 counters, of which 129 devices consume 129: Kubernetes " +
+			"1.34 allows 32, 128 and 1024 in the one slice that they have to share, and later versions more"}},
 		"none": {NoCounters, mixed, []string{"gpu-0 gpu-2 gpu-3 gpu-10"}, []string{
 			"partitioning is left out: it needs the feature gate DRAPartitionableDevices, without which the API server drops " +
 				"shared counters: 4 devices that are parts of others are not offered, whole devices are"}},
@@ -148,8 +148,8 @@ func TestWhatBecomesOfAnUnhealthyDevice(t *testing.T) {
 	}{
 		"a taint": {Offer{Taints: true, TaintEffect: "NoSchedule"}, sick(gpus(2), "gpu-1"),
 			"gpu-0 gpu-1!gpu.example.com/unhealthy=true:NoSchedule", nil},
-		"a taint that evicts": {Offer{Taints: true, TaintEffect: "NoExecute", LeaveOutUnhealthy: true}, sick(gpus(2), "gpu-0"),
-			"gpu-0!gpu.example.com/unhealthy=true:NoExecute gpu-1", nil},
+		"a taint that evicts": {Offer{Taints: true, TaintEffect: "NoExecute", LeaveOutUnhealthy: true},
+			sick(gpus(2), "gpu-0"), "gpu-0!gpu.example.com/unhealthy=true:NoExecute gpu-1", nil},
 		"a taint beside its own": {Offer{Taints: true, TaintEffect: "None"}, sick(gpus(1), "gpu-0", own),
 			"gpu-0!example.com/maintenance=:NoExecute!gpu.example.com/unhealthy=true:None", nil},
 		"no taint wanted": {Offer{Taints: true}, sick(gpus(1), "gpu-0"), "gpu-0", nil},

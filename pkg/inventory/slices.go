@@ -7,6 +7,8 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/dynamic-resource-allocation/deviceattribute"
+	"k8s.io/utils/ptr"
 
 	"example.com/dragoman/pkg/device"
 )
@@ -42,8 +44,9 @@ func (l LeftOut) String() string {
 
 // Slices turns a snapshot into the ResourceSlices of the node's pool, which has the name of the node, as far as the
 // cluster can hold them, see [Offer]. Counter sets come first, in slices of their own or with the devices that consume
-// them, then devices, both in natural order of their names (gpu-2 before gpu-10); there is always at least one slice,
-// since an empty pool says that the driver runs and has no devices. An unhealthy device has the taint
+// them, then devices; sets in natural order of their names (gpu-2 before gpu-10), devices in the order of their places on
+// the PCI bus and then of their names. The scheduler prefers what comes first. There is always at least one slice, since
+// an empty pool says that the driver runs and has no devices. An unhealthy device has the taint
 // <driver name>/unhealthy with the value "true". The generation is left to whoever publishes. Nothing in the answer is
 // shared with the snapshot.
 func Slices(
@@ -127,7 +130,7 @@ func usableDevices(
 			usable = append(usable, *d)
 		}
 	}
-	slices.SortFunc(usable, func(a, b resourceapi.Device) int { return naturalCompare(a.Name, b.Name) })
+	slices.SortFunc(usable, compareDevices)
 	return usable, leftOut
 }
 
@@ -162,6 +165,20 @@ func badLabel(name string) string {
 		return "is not a DNS label (lower case letters, digits and '-', at most 63)"
 	}
 	return ""
+}
+
+// compareDevices orders devices as they are in the machine, as far as they say where that is; those that do not come
+// last. Names may be made of UUIDs, whose order says nothing.
+func compareDevices(a, b resourceapi.Device) int {
+	placeA, placeB := pciBusID(a), pciBusID(b)
+	if (placeA == "") != (placeB == "") {
+		return cmp.Compare(len(placeB), len(placeA))
+	}
+	return cmp.Or(cmp.Compare(placeA, placeB), naturalCompare(a.Name, b.Name))
+}
+
+func pciBusID(d resourceapi.Device) string {
+	return ptr.Deref(d.Attributes[deviceattribute.StandardDeviceAttributePCIBusID].StringValue, "")
 }
 
 // naturalCompare orders names as people do: numbers in them by value.

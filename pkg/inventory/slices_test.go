@@ -156,6 +156,30 @@ func TestNaturalOrder(t *testing.T) {
 	}
 }
 
+func TestDevicesAreInTheOrderOfTheirPlacesInTheMachine(t *testing.T) {
+	at := func(name, address string) device.Device {
+		d := device.Device{Device: resourceapi.Device{Name: name}}
+		if address != "" {
+			d.Attributes = map[resourceapi.QualifiedName]resourceapi.DeviceAttribute{
+				"resource.kubernetes.io/pciBusID": {StringValue: &address},
+			}
+		}
+		return d
+	}
+	snapshot := device.Snapshot{Devices: []device.Device{
+		at("virtual-10", ""), at("gpu-aa", "0000:d1:00.0"), at("virtual-2", ""), at("mig-ff-2", "0000:1b:00.0"),
+		at("gpu-ff", "0000:1b:00.0"),
+	}}
+	specs, _ := Slices(shuffled(snapshot, 7), "gpu.example.com", "node-a", everything)
+	var got []string
+	for _, d := range specs[0].Devices {
+		got = append(got, d.Name)
+	}
+	if diff := cmp.Diff(strings.Fields("gpu-ff mig-ff-2 gpu-aa virtual-2 virtual-10"), got); diff != "" {
+		t.Errorf("order (-want +got):\n%s", diff)
+	}
+}
+
 // checkLimits is what a table can tell of the API server's validation; see TestWhatIsLeftOut for each limit.
 func checkLimits(specs []resourceapi.ResourceSliceSpec, layout CounterLayout) error {
 	seen := make(map[string]bool)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -41,6 +42,14 @@ func openNVML(ctx context.Context, config *driverConfig, dir string) (device.Bac
 		DynamicMIG: settings.DynamicMIG, IgnoredXIDs: ignored,
 		Warn: func(msg string, kv ...any) { logger.Info("Warning: "+msg, kv...) },
 	})
+}
+
+// helperCommands are not for people: the backend starts this program with them.
+func helperCommands() []subcommand {
+	return []subcommand{{nvml.MPSDaemonCommand, "become a daemon of MPS",
+		func(ctx context.Context, args []string, _ func(string) string, _, _ io.Writer) error {
+			return nvml.RunMPSDaemon(ctx, args)
+		}}}
 }
 
 // ownHook returns the path of the program that comes with this one, "" if none does: then the node has to have it. To

@@ -54,7 +54,7 @@ func command(
 
 func dispatch(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		for _, sub := range subcommands() {
+		for _, sub := range append(subcommands(), helperCommands()...) {
 			if sub.name == args[0] {
 				return sub.run(ctx, args[1:], getenv, stdout, stderr)
 			}

@@ -99,8 +99,7 @@ func (b *Backend) look(ctx context.Context) (device.Snapshot, error) {
 
 // cannotLook makes an error a [*CannotLookError] if it is none.
 func (b *Backend) cannotLook(err error) error {
-	var cannot *CannotLookError
-	if errors.As(err, &cannot) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if _, ok := errors.AsType[*CannotLookError](err); ok || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	return &CannotLookError{What: err.Error(), Mend: `see "dmesg | grep NVRM" on the node`}

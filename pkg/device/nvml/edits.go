@@ -179,8 +179,9 @@ func (o Options) hook() string {
 	return defaultHook
 }
 
-// forHost makes paths of this process paths of the host, and leaves the numbers of device nodes to the container runtime:
-// they may be others after the driver's modules were loaded again (CDI fills in what is missing from the host's node).
+// forHost makes paths of this process paths of the host, and leaves the numbers of device nodes to the container
+// runtime: they may be others after the driver's modules were loaded again (CDI fills in what is missing from the
+// host's node).
 func (o Options) forHost(edits *cdispecs.ContainerEdits) {
 	here, onHost := o.devRoots()
 	for _, node := range edits.DeviceNodes {

@@ -11,8 +11,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
+	"github.com/NVIDIA/go-nvml/pkg/nvml/mock"
 	"github.com/NVIDIA/go-nvml/pkg/nvml/mock/dgxa100"
 	"github.com/NVIDIA/go-nvml/pkg/nvml/mock/dgxb200"
 	"github.com/NVIDIA/go-nvml/pkg/nvml/mock/dgxh100"
@@ -154,6 +156,9 @@ func charDevice(t testing.TB, file string) {
 	if errors.Is(err, unix.EPERM) {
 		err = unix.Mknod(file, unix.S_IFCHR|0o666, 0)
 	}
+	if err == nil {
+		err = os.Chmod(file, 0o666) // whatever the umask
+	}
 	if err != nil {
 		t.Fatalf("make device node %s: %v", file, err)
 	}
@@ -168,13 +173,22 @@ type library struct {
 	calls map[string]int
 	fails map[string]nvml.Return // by "DeviceGetCount" or, for GPU 3, "3.GetName"
 	waits map[string]chan struct{}
+	// single has the calls that fail only once.
+	single map[string]bool
+
+	events     chan nvml.EventData
+	wait       nvml.Return // what waiting for an event ends with; SUCCESS if it works
+	registered map[string]uint64
+	made       int // event sets
+	freed      int
 }
 
 // newLibrary completes a mock server and takes hold of all its calls.
 func newLibrary(s *server.Server) *library {
 	l := &library{
 		Server: s, machine: nvmltest.Complete(s), calls: map[string]int{}, fails: map[string]nvml.Return{},
-		waits: map[string]chan struct{}{},
+		waits: map[string]chan struct{}{}, single: map[string]bool{},
+		events: make(chan nvml.EventData, 8), registered: map[string]uint64{},
 	}
 	for i, d := range s.Devices {
 		d := d.(*server.Device)
@@ -190,11 +204,54 @@ func newLibrary(s *server.Server) *library {
 		}
 		d.GetFieldValuesFunc = func(values []nvml.FieldValue) nvml.Return { return nvml.SUCCESS } // NONE is 0
 		d.GetSupportedEventTypesFunc = func() (uint64, nvml.Return) { return 0xffff, nvml.SUCCESS }
-		d.RegisterEventsFunc = func(uint64, nvml.EventSet) nvml.Return { return nvml.SUCCESS }
+		d.RegisterEventsFunc = func(mask uint64, _ nvml.EventSet) nvml.Return {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.registered[d.UUID] = mask
+			return nvml.SUCCESS
+		}
 		l.hook(&d.Device, fmt.Sprintf("%d.", i))
 	}
+	s.EventSetCreateFunc = func() (nvml.EventSet, nvml.Return) { return l.eventSet(), nvml.SUCCESS }
 	l.hook(&s.Interface, "")
 	return l
+}
+
+// eventSet is one whose events are those of l.events.
+func (l *library) eventSet() nvml.EventSet {
+	l.mu.Lock()
+	l.made++
+	l.mu.Unlock()
+	return &mock.EventSet{
+		WaitFunc: func(milliseconds uint32) (nvml.EventData, nvml.Return) {
+			l.mu.Lock()
+			broken := l.wait
+			l.mu.Unlock()
+			if broken != nvml.SUCCESS {
+				return nvml.EventData{}, broken
+			}
+			select {
+			case event := <-l.events:
+				return event, nvml.SUCCESS
+			case <-time.After(time.Duration(milliseconds) * time.Millisecond):
+				return nvml.EventData{}, nvml.ERROR_TIMEOUT
+			}
+		},
+		FreeFunc: func() nvml.Return {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.freed++
+			return nvml.SUCCESS
+		},
+	}
+}
+
+// xid is an event that hits a whole GPU.
+func (l *library) xid(index int, number uint64) nvml.EventData {
+	return nvml.EventData{
+		Device: l.Devices[index], EventType: nvml.EventTypeXidCriticalError, EventData: number,
+		GpuInstanceId: allInstances, ComputeInstanceId: allInstances,
+	}
 }
 
 // hook takes hold of the functions of a moq mock, which are fields named <call>Func.
@@ -221,6 +278,10 @@ func (l *library) called(name string) (nvml.Return, bool) {
 	l.calls[name]++
 	code, fails := l.fails[name]
 	wait := l.waits[name]
+	if l.single[name] {
+		delete(l.single, name)
+		delete(l.fails, name)
+	}
 	l.mu.Unlock()
 	if wait != nil {
 		<-wait
@@ -231,9 +292,9 @@ func (l *library) called(name string) (nvml.Return, bool) {
 // failing returns zero values and, where the function returns codes, the code.
 func failing(of reflect.Type, code nvml.Return) []reflect.Value {
 	var values []reflect.Value
-	for i := range of.NumOut() {
-		value := reflect.Zero(of.Out(i))
-		if of.Out(i) == reflect.TypeFor[nvml.Return]() {
+	for out := range of.Outs() {
+		value := reflect.Zero(out)
+		if out == reflect.TypeFor[nvml.Return]() {
 			value = reflect.ValueOf(code)
 		}
 		values = append(values, value)
@@ -249,6 +310,13 @@ func (l *library) fail(name string, code nvml.Return) {
 	if code == nvml.SUCCESS {
 		delete(l.fails, name)
 	}
+}
+
+// once lets the next call end with a code.
+func (l *library) once(name string, code nvml.Return) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fails[name], l.single[name] = code, true
 }
 
 // hang lets a call wait until the function that is returned is called.

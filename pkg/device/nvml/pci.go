@@ -20,8 +20,8 @@ type pciGPU struct {
 // missed tells whether NVML should see it. One that is given to a virtual machine as a whole is none of ours.
 func (g pciGPU) missed() bool { return !strings.HasPrefix(g.driver, "vfio") && g.driver != "pci-stub" }
 
-// pciGPUs returns NVIDIA's display controllers: what NVML should see, and what is there while it sees nothing. A machine
-// without a PCI bus has none.
+// pciGPUs returns NVIDIA's display controllers: what NVML should see, and what is there while it sees nothing. A
+// machine without a PCI bus has none.
 func (o Options) pciGPUs() ([]pciGPU, error) {
 	const nvidia, displayClass = "0x10de", "0x03" // PCI ID repository; PCI class code base 03h
 	entries, err := os.ReadDir(o.sys("bus", "pci", "devices"))

@@ -79,17 +79,18 @@ func installHook(config *driverConfig, program []byte) (string, error) {
 	if there, err := os.ReadFile(target); err == nil && bytes.Equal(there, program) {
 		return target, nil
 	}
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return "", fmt.Errorf("install %s for the container runtime: %w", cdiHook, err)
-	}
 	temporary := target + ".tmp"
-	err := os.WriteFile(temporary, program, 0o755)
+	err := os.MkdirAll(dir, 0o750)
+	if err == nil {
+		err = os.WriteFile(temporary, program, 0o755)
+	}
 	if err == nil {
 		err = os.Rename(temporary, target)
 	}
 	if err != nil {
+		_ = os.Remove(temporary)
 		return "", fmt.Errorf("install %s for the container runtime: %w; --kubelet-dir must be a directory that this "+
-			"process can write to, or set nvml.cdiHookPath", cdiHook, errors.Join(err, os.RemoveAll(temporary)))
+			"process can write to, or set nvml.cdiHookPath", cdiHook, err)
 	}
 	return target, nil
 }

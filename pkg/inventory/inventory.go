@@ -111,8 +111,8 @@ func (i *Inventory) Current() (seen time.Time, err error) {
 
 // Run looks at the devices at once, when the backend says that they changed, and every minute, until ctx ends; then it
 // returns nil. It calls changed after the first look, successful or not, and after each that finds something else than
-// the one before. A look that fails is repeated soon, unless its error wraps [device.ErrNeedsRestart], which Run returns.
-// Run must be called once only; changed is not called concurrently.
+// the one before. A look that fails is repeated soon, unless its error wraps [device.ErrNeedsRestart]: then Run returns
+// it. Run must be called once only; changed is not called concurrently.
 func (i *Inventory) Run(ctx context.Context, changed func(Update)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	watching := make(chan error)

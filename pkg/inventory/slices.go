@@ -44,9 +44,9 @@ func (l LeftOut) String() string {
 
 // Slices turns a snapshot into the ResourceSlices of the node's pool, which has the name of the node, as far as the
 // cluster can hold them, see [Offer]. Counter sets come first, in slices of their own or with the devices that consume
-// them, then devices; sets in natural order of their names (gpu-2 before gpu-10), devices in the order of their places on
-// the PCI bus and then of their names. The scheduler prefers what comes first. There is always at least one slice, since
-// an empty pool says that the driver runs and has no devices. An unhealthy device has the taint
+// them, then devices; sets in natural order of their names (gpu-2 before gpu-10), devices in the order of their places
+// on the PCI bus and then of their names. The scheduler prefers what comes first. There is always at least one slice,
+// since an empty pool says that the driver runs and has no devices. An unhealthy device has the taint
 // <driver name>/unhealthy with the value "true". The generation is left to whoever publishes. Nothing in the answer is
 // shared with the snapshot.
 func Slices(

@@ -43,7 +43,8 @@ cdiDir: /cdi
 stateDir: /state
 podUID: abc-1
 httpAddress: ""
-nvml: {driverRoot: /d, hostDriverRoot: /h, devRoot: /e, libraryPath: /l, cdiHookPath: /c, dynamicMIG: true, ignoredXIDs: [94]}
+nvml: {driverRoot: /d, hostDriverRoot: /h, devRoot: /e, libraryPath: /l, cdiHookPath: /c,
+  dynamicMIG: true, ignoredXIDs: [94]}
 health: {taintEffect: None, withoutTaints: LeaveOut}
 logging: {format: json, verbosity: 0}
 `, DriverConfig{

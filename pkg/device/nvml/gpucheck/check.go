@@ -11,7 +11,6 @@ import (
 	"maps"
 	"runtime"
 	"slices"
-	"strings"
 	"time"
 
 	resourceapi "k8s.io/api/resource/v1"
@@ -162,13 +161,5 @@ func (c *check) events(ctx context.Context) {
 	c.say("Watched for %s: subscribed, %d changes told of.\n", watched, changes)
 }
 
-// parts are offered and not there yet, so a claim for one would change its GPU.
+// isThere is false for parts that a claim would cut from their GPU first.
 func isThere(d device.Device) bool { return d.PartOf == "" || len(d.ConsumesCounters) == 0 }
-
-func names(devices []device.Device) string {
-	var all []string
-	for _, d := range devices {
-		all = append(all, d.Name)
-	}
-	return strings.Join(all, ", ")
-}

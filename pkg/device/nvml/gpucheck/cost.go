@@ -64,7 +64,10 @@ func calls(lib golib.Interface, gpu golib.Device) []call {
 		{"nvmlDeviceGetName", func() golib.Return { _, code := gpu.GetName(); return code }},
 		{"nvmlDeviceGetBrand", func() golib.Return { _, code := gpu.GetBrand(); return code }},
 		{"nvmlDeviceGetArchitecture", func() golib.Return { _, code := gpu.GetArchitecture(); return code }},
-		{"nvmlDeviceGetCudaComputeCapability", func() golib.Return { _, _, code := gpu.GetCudaComputeCapability(); return code }},
+		{"nvmlDeviceGetCudaComputeCapability", func() golib.Return {
+			_, _, code := gpu.GetCudaComputeCapability()
+			return code
+		}},
 		{"nvmlDeviceGetMemoryInfo", func() golib.Return { _, code := gpu.GetMemoryInfo(); return code }},
 		{"nvmlDeviceGetPciInfo", func() golib.Return { _, code := gpu.GetPciInfo(); return code }},
 		{"nvmlDeviceGetMigMode", func() golib.Return { _, _, code := gpu.GetMigMode(); return code }},
@@ -79,15 +82,9 @@ func calls(lib golib.Interface, gpu golib.Device) []call {
 		}},
 		{"all MIG profiles with their placements", func() golib.Return { return profiles(gpu) }},
 	}
-	for symbol, one := range map[string]call{
-		"nvmlDeviceGetAddressingMode": {"nvmlDeviceGetAddressingMode", func() golib.Return {
-			_, code := gpu.GetAddressingMode()
-			return code
-		}},
-	} {
-		if lib.Extensions().LookupSymbol(symbol) == nil {
-			all = append(all, one)
-		}
+	const addressing = "nvmlDeviceGetAddressingMode" // not in older libraries, where calling it ends the process
+	if lib.Extensions().LookupSymbol(addressing) == nil {
+		all = append(all, call{addressing, func() golib.Return { _, code := gpu.GetAddressingMode(); return code }})
 	}
 	return all
 }

@@ -51,7 +51,9 @@ func (c *check) settings(ctx context.Context) {
 	}
 }
 
-func (c *check) change(ctx context.Context, gpu golib.Device, d device.Device, name string, config *gpuv1alpha1.GpuConfig) {
+func (c *check) change(
+	ctx context.Context, gpu golib.Device, d device.Device, name string, config *gpuv1alpha1.GpuConfig,
+) {
 	gpuv1alpha1.SetDefaults(config)
 	claim := device.Claim{Namespace: "gpu-check", Name: "settings", UID: "00000000-0000-4000-8000-999999999999"}
 	result := resourceapi.DeviceRequestAllocationResult{Request: "gpu", Driver: driverName, Pool: "here", Device: d.Name}

@@ -17,7 +17,6 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	"sigs.k8s.io/yaml"
 
-	configv1alpha1 "example.com/dragoman/api/config/v1alpha1"
 	"example.com/dragoman/pkg/device"
 	"example.com/dragoman/pkg/inventory"
 )
@@ -119,11 +118,9 @@ func look(ctx context.Context, config *driverConfig) (report, error) {
 
 // newestCluster is what may be offered on a cluster that keeps everything; there is none here to ask.
 func newestCluster(config *driverConfig) inventory.Offer {
-	offer := inventory.Offer{Counters: inventory.CountersApart, Taints: true}
-	if config.Health.TaintEffect != configv1alpha1.TaintNone {
-		offer.TaintEffect = resourceapi.DeviceTaintEffect(config.Health.TaintEffect)
+	return inventory.Offer{
+		Counters: inventory.CountersApart, Taints: true, TaintEffect: taintEffect(config.Health),
 	}
-	return offer
 }
 
 // column is one of the table. Columns that are empty for all devices are not shown.

@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/klog/v2"
 
 	configv1alpha1 "example.com/dragoman/api/config/v1alpha1"
 	"example.com/dragoman/pkg/inventory"
 	"example.com/dragoman/pkg/publish"
+	"example.com/dragoman/pkg/telemetry"
 )
 
 // oracle answers what a test sets.
@@ -163,6 +165,16 @@ func TestAnAPIServerThatRefusesGetsTheLeast(t *testing.T) {
 		synctest.Wait()
 		o.expect(t, "what was known stays", o.asked)
 	})
+}
+
+func TestTroubleWithPublishingReachesWhoAsks(t *testing.T) {
+	p := &process{config: &driverConfig{}, metrics: telemetry.NewMetrics(telemetry.Build{}),
+		inventory: inventory.New(inventory.Options{})}
+	p.wirePublishing(klog.Logger{})
+	p.publisher.options.Observe(failed(publish.DroppedFields))
+	if len(p.probing.trouble) != 1 {
+		t.Error("nobody asks again when fields are dropped")
+	}
 }
 
 func TestWhatIsOffered(t *testing.T) {

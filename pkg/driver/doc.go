@@ -12,8 +12,8 @@
 //     the kubelet did not register it can be told (calls.go).
 //   - Calls in progress are finished before it stops; the helper alone would cut them (driver.go).
 //   - The sockets of another instance are never taken away, those of a killed one are removed (sockets.go).
-//   - The kubelet is told how the devices are, for the status of pods, and again and again only as long as that is known
-//     (health.go).
+//   - The kubelet is told how the devices are, for the status of pods, and again and again; what nobody has looked at
+//     for too long is unknown (health.go).
 //   - What the kubelet forgot is taken back: records of claims that are gone for more than two minutes (reconcile.go).
 //
 // # What a failure means

@@ -53,7 +53,9 @@ func TestAKubeletRegistersPreparesAndUnprepares(t *testing.T) {
 			r := newRig(t, aClaim("two", "gpu-3", "gpu-0"), shared)
 			d, stop := r.start(t)
 			k := meet(t, r.registrar())
-			for _, service := range []string{api, drahealthv1.DRAResourceHealthService, drahealthv1alpha1.DRAResourceHealthService} {
+			for _, service := range []string{
+				api, drahealthv1.DRAResourceHealthService, drahealthv1alpha1.DRAResourceHealthService,
+			} {
 				if !slices.Contains(k.versions, service) {
 					t.Errorf("offers %v, without %s", k.versions, service)
 				}

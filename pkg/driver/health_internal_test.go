@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,11 +23,25 @@ import (
 
 // clock is an inventory of which only Current is asked.
 type clock struct {
+	mu   sync.Mutex
 	seen time.Time
 	err  error
 }
 
-func (c *clock) Current() (time.Time, error) { return c.seen, c.err }
+func (c *clock) Current() (time.Time, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.seen, c.err
+}
+
+// look is what came of looking now.
+func (c *clock) look(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err = err; err == nil {
+		c.seen = time.Now()
+	}
+}
 
 func (c *clock) Run(context.Context, func(inventory.Update)) error { return nil }
 
@@ -73,10 +88,11 @@ func (w *watcher) next(when string, after time.Duration, want ...string) {
 	if took := time.Since(began); took != after {
 		w.t.Errorf("%s: a report after %s, want one after %s", when, took, after)
 	}
+	seen, _ := w.clock.Current()
 	var got []string
 	for _, d := range report.Devices {
 		got = append(got, strings.TrimSpace(fmt.Sprintf("%s %s %s", d.DeviceName, d.Health, d.Message)))
-		if d.PoolName != "node-a" || d.HealthCheckTimeout != 30*time.Second || !d.LastUpdated.Equal(w.clock.seen) {
+		if d.PoolName != "node-a" || d.HealthCheckTimeout != 30*time.Second || !d.LastUpdated.Equal(seen) {
 			w.t.Errorf("%s: %+v", when, d)
 		}
 	}
@@ -101,9 +117,9 @@ func TestTheKubeletIsToldHowDevicesAre(t *testing.T) {
 			"gpu-0 Unknown the device is gone: the driver does not see it on the node any more")
 		w.next("which is said once", healthInterval-3*time.Second, "gpu-1 Healthy")
 
-		w.clock.err = errors.New("the backend does not answer")
+		w.clock.look(errors.New("the backend does not answer"))
 		w.next("nobody knows", healthInterval, "gpu-1 Unknown not known: the backend does not answer")
-		w.clock.seen, w.clock.err = time.Now(), nil
+		w.clock.look(nil)
 		w.next("it is known again", healthInterval, "gpu-1 Healthy")
 	})
 }

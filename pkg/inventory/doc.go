@@ -12,10 +12,17 @@
 // several users share) cannot be left out without promising more than there is: then the device is left out.
 // Either way the caller gets to know, see [LeftOut].
 //
+// # What the cluster can hold
+//
+// Older clusters drop taints and shared counters, or want the latter in other slices. [Offer] says what this one does;
+// until somebody has found out there are no slices, since those of an earlier process may hold more than could be
+// offered without knowing. An unhealthy device stays where it is and gets a taint, so that its falling ill is one
+// write.
+//
 // # Unknown is not none
 //
 // As long as no look at the devices has succeeded there are no slices, not even an empty one. When a look fails, the
-// devices stay as they were seen last.
+// devices stay as they were seen last. [Inventory.Current] says whether that still counts.
 //
 // The room is larger than others because the API has that many limits; each is a few lines in sanitise.go or policy.go.
 package inventory

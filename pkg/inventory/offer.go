@@ -44,7 +44,7 @@ const (
 // unhealthyTaint is the name of the taint of unhealthy devices, in the domain of the driver.
 const unhealthyTaint = "unhealthy"
 
-// offered returns the devices as they may be offered, in a copy, and what of them may not.
+// offered returns the devices as they may be offered, and what of them may not. They share their fields with all.
 func (o Offer) offered(all []device.Device, driverName string) (devices []device.Device, leftOut []LeftOut) {
 	parts := 0
 	for _, d := range all {
@@ -55,7 +55,6 @@ func (o Offer) offered(all []device.Device, driverName string) (devices []device
 			}
 			d.ConsumesCounters = nil
 		}
-		d.Device = *d.DeepCopy()
 		problem := o.withHealth(&d, driverName)
 		if problem != nil {
 			problem.Device = abridged(d.Name)
@@ -77,9 +76,9 @@ func (o Offer) offered(all []device.Device, driverName string) (devices []device
 func (o Offer) withHealth(d *device.Device, driverName string) *LeftOut {
 	if o.Taints {
 		if d.Health.Unhealthy && o.TaintEffect != "" {
-			d.Taints = append(d.Taints, resourceapi.DeviceTaint{
+			d.Taints = slices.Concat(d.Taints, []resourceapi.DeviceTaint{{
 				Key: driverName + "/" + unhealthyTaint, Value: "true", Effect: o.TaintEffect,
-			})
+			}})
 		}
 		return nil
 	}

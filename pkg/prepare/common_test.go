@@ -3,6 +3,7 @@ package prepare
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,7 +16,7 @@ func library(hookArgs ...string) *cdispecs.ContainerEdits {
 	return &cdispecs.ContainerEdits{
 		Env:         []string{"NVIDIA_VISIBLE_DEVICES=void"},
 		DeviceNodes: []*cdispecs.DeviceNode{{Path: "/dev/nvidiactl"}},
-		Mounts:      []*cdispecs.Mount{{HostPath: "/lib/libcuda.so.1", ContainerPath: "/lib/libcuda.so.1", Options: []string{"ro"}}},
+		Mounts:      []*cdispecs.Mount{{HostPath: "/lib/libcuda.so.1", ContainerPath: "/lib/libcuda.so.1"}},
 		Hooks: []*cdispecs.Hook{{HookName: "createContainer", Path: "/usr/bin/nvidia-cdi-hook",
 			Args: append([]string{"nvidia-cdi-hook"}, hookArgs...)}},
 		AdditionalGIDs: []uint32{44},
@@ -25,7 +26,7 @@ func library(hookArgs ...string) *cdispecs.ContainerEdits {
 func TestWhatDevicesHaveInCommonIsThereOnce(t *testing.T) {
 	base := []string{"DRA_ADMIN_ACCESS=false", "DRA_RESOURCE_DRIVER_NAME=gpu.example.com", "KUBERNETES_NODE_NAME=node-a"}
 	withBase := func(edits *cdispecs.ContainerEdits) cdispecs.ContainerEdits {
-		edits.Env = append(base[:len(base):len(base)], edits.Env...)
+		edits.Env = slices.Concat(base, edits.Env)
 		return *edits
 	}
 	two := library("update-ldcache")

@@ -13,6 +13,8 @@
 //   - Speed without a hot loop. Slices that a restarted kubelet deleted are back within a second, while a write that
 //     keeps failing is repeated less and less often.
 //
+// [Probe] finds out, before anything is published, which optional fields the API server keeps.
+//
 // Nothing is logged here: [Options].Observe is told.
 //
 // The room is larger than others because all of this stands around one controller, whose state it shares.

@@ -47,9 +47,9 @@ const (
 	probeCounter = "counter"
 )
 
-// Probe finds out which optional fields the API server keeps, by creates that change nothing (dry run): what it drops is
-// missing in its answer. Effect is that of the taints which are going to be used; Kubernetes 1.34 has not all of them.
-// An error is a *[Problem] and means that it could not be found out. Of o, NodeUID and Observe are not used.
+// Probe finds out which optional fields the API server keeps, by creates that change nothing (dry run): what it drops
+// is missing in its answer. Effect is that of the taints which are going to be used; Kubernetes 1.34 has not all of
+// them. An error is a *[Problem] and means that it could not be found out. Of o, NodeUID and Observe are not used.
 func Probe(ctx context.Context, o Options, effect resourceapi.DeviceTaintEffect) (Features, error) {
 	p := probe{options: o}
 	features := Features{Counters: CountersDropped}
@@ -98,7 +98,9 @@ func (p probe) counters(ctx context.Context) (Counters, *Problem) {
 
 // create returns what the API server would keep of spec. Admission policies see a slice of this driver in the pool of
 // its node, as any other.
-func (p probe) create(ctx context.Context, spec resourceapi.ResourceSliceSpec) (resourceapi.ResourceSliceSpec, *Problem) {
+func (p probe) create(
+	ctx context.Context, spec resourceapi.ResourceSliceSpec,
+) (resourceapi.ResourceSliceSpec, *Problem) {
 	spec.Driver, spec.NodeName = p.options.DriverName, &p.options.NodeName
 	spec.Pool = resourceapi.ResourcePool{Name: p.options.NodeName, ResourceSliceCount: 1}
 	slice := &resourceapi.ResourceSlice{

@@ -63,13 +63,20 @@ func TestProbe(t *testing.T) {
 		want    Features
 		missing string
 	}{
-		"1.34, gates off":                 {release{beside: true}, "NoSchedule", Features{false, CountersDropped}, "DRADeviceTaints DRAPartitionableDevices"},
-		"1.34, counters on":               {release{beside: true, counters: true}, "NoSchedule", Features{false, CountersBeside}, "DRADeviceTaints"},
-		"1.34, all gates on":              {release{true, true, true}, "NoSchedule", Features{true, CountersBeside}, ""},
-		"1.34, an effect that it has not": {release{true, true, true}, "None", Features{false, CountersBeside}, "DRADeviceTaints"},
-		"1.35, gates off":                 {release{}, "NoExecute", Features{false, CountersDropped}, "DRADeviceTaints DRAPartitionableDevices"},
-		"1.35, taints on":                 {release{taints: true}, "None", Features{true, CountersDropped}, "DRAPartitionableDevices"},
-		"1.37":                            {release{taints: true, counters: true}, "None", Features{true, CountersApart}, ""},
+		"1.34, gates off": {release{beside: true}, "NoSchedule", Features{false, CountersDropped},
+			"DRADeviceTaints DRAPartitionableDevices"},
+		"1.34, counters on": {release{beside: true, counters: true}, "NoSchedule", Features{false, CountersBeside},
+			"DRADeviceTaints"},
+		"1.34, all gates on": {release{true, true, true}, "NoSchedule", Features{true, CountersBeside},
+			""},
+		"1.34, an effect that it has not": {release{true, true, true}, "None", Features{false, CountersBeside},
+			"DRADeviceTaints"},
+		"1.35, gates off": {release{}, "NoExecute", Features{false, CountersDropped},
+			"DRADeviceTaints DRAPartitionableDevices"},
+		"1.35, taints on": {release{taints: true}, "None", Features{true, CountersDropped},
+			"DRAPartitionableDevices"},
+		"1.37": {release{taints: true, counters: true}, "None", Features{true, CountersApart},
+			""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newAPIServer(t)

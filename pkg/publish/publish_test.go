@@ -462,8 +462,12 @@ func TestAnInvalidChangeOfSeveralSlices(t *testing.T) {
 						t.Errorf("slices: %v", describe(s.stored()))
 					}
 				}
-				// What is there is kept, also over a restart of the kubelet.
+				// What is there is kept, also over a restart of the kubelet, which deletes before it registers.
+				created := s.count("create")
 				s.wipe()
+				r.eventually("the wipe is seen", func() bool {
+					return len(r.witness.slices()) == 0 || s.count("create") > created
+				})
 				r.Resync()
 				r.eventually("the last good slices are back", func() bool { return len(s.stored()) == 3 })
 				r.complains(Invalid)

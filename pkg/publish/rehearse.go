@@ -46,7 +46,10 @@ func (p *Publisher) refusal(
 		p.options.Observe(Event{Type: Failed, Problem: problem})
 		return problem
 	}
-	if harmless := len(held) == 0 || d.comparable && len(d.changed) <= 1; harmless && !p.rehearsal.always {
+	// Slices that the controller is to keep and that somebody deleted are still there to lose: it brings them back.
+	nothingToLose := len(held) == 0 && !p.keeping
+	oneWrite := d.comparable && len(d.changed) <= 1
+	if (nothingToLose || oneWrite) && !p.rehearsal.always {
 		return nil
 	}
 	var generation int64

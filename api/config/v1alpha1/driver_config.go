@@ -147,7 +147,7 @@ const (
 // HealthPolicy says what becomes of devices that are not healthy.
 type HealthPolicy struct {
 	// TaintEffect is the effect of the taint <driver name>/unhealthy that an unhealthy device gets: NoSchedule keeps
-	// new pods away, NoExecute also evicts those that use it, None only reports. Default: NoSchedule.
+	// new pods away, NoExecute also evicts those that use it, None sets no taint. Default: NoSchedule.
 	// +enum=NoSchedule,NoExecute,None
 	// +optional
 	TaintEffect string `json:"taintEffect,omitempty"`

@@ -102,7 +102,7 @@ func prepareNeedsMemory(ctx context.Context, s subject) error {
 }
 
 func prepareRefusesUnknown(ctx context.Context, s subject) error {
-	names, err := s.names(ctx)
+	names, err := s.fitting(ctx)
 	if err != nil {
 		return err
 	}
@@ -194,7 +194,7 @@ func prepareAgain(ctx context.Context, s subject) error {
 
 // adminAccessIsHarmless looks at a device in use, and stops looking; its user must not notice.
 func adminAccessIsHarmless(ctx context.Context, s subject) error {
-	names, err := s.names(ctx)
+	names, err := s.fitting(ctx)
 	if err != nil {
 		return err
 	}
@@ -233,7 +233,7 @@ func adminAccessIsHarmless(ctx context.Context, s subject) error {
 // claimsAreConcurrent has one user and one admin for each of some devices, all at once.
 func claimsAreConcurrent(ctx context.Context, s subject) error {
 	const most, rounds = 8, 5
-	names, err := s.names(ctx)
+	names, err := s.fitting(ctx)
 	if err != nil {
 		return err
 	}
@@ -304,7 +304,7 @@ func sweepSparesKnown(ctx context.Context, s subject) error {
 	if err := sweeper.Sweep(ctx, func(types.UID) bool { return false }); err != nil {
 		return fmt.Errorf("sweep before anything was prepared: %w", err)
 	}
-	names, err := s.names(ctx)
+	names, err := s.fitting(ctx)
 	if err != nil {
 		return err
 	}

@@ -44,6 +44,7 @@ type check struct {
 func checks() []check {
 	return []check{
 		{"devices have unique names and values that the API accepts", devicesAreValid},
+		{"a device and its parts exclude each other", partsExcludeTheWhole},
 		{"devices are the same when asked again", devicesAreStable},
 		{"prepare grants each device in the order of the request", prepareGrantsInOrder},
 		{"prepare gives the same answer to the same question", prepareIsIdempotent},
@@ -100,6 +101,19 @@ func (s subject) names(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
+// fitting returns the names of devices that different claims can have at the same time, as many as one claim can have.
+func (s subject) fitting(ctx context.Context) ([]string, error) {
+	snapshot, err := s.Devices(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("devices: %w", err)
+	}
+	if len(snapshot.Devices) == 0 {
+		return nil, errors.New("the backend under test has no devices")
+	}
+	names := fitting(snapshot)
+	return names[:min(len(names), resourceapi.AllocationResultsMaxSize)], nil
+}
+
 // sorted returns the devices by name.
 func (s subject) sorted(ctx context.Context) ([]device.Device, error) {
 	snapshot, err := s.Devices(ctx)
@@ -127,19 +141,19 @@ func (s subject) request(n int, admin bool, names ...string) (device.Request, *m
 	return r, m
 }
 
-// all asks for all devices, as many as a claim can have.
+// all asks for all devices that fit together, as many as a claim can have.
 func (s subject) all(ctx context.Context) (device.Request, *memory, error) {
-	names, err := s.names(ctx)
+	names, err := s.fitting(ctx)
 	if err != nil {
 		return device.Request{}, nil, err
 	}
-	r, m := s.request(0, false, names[:min(len(names), resourceapi.AllocationResultsMaxSize)]...)
+	r, m := s.request(0, false, names...)
 	return r, m, nil
 }
 
 // one asks for the first device.
 func (s subject) one(ctx context.Context) (device.Request, *memory, error) {
-	names, err := s.names(ctx)
+	names, err := s.fitting(ctx)
 	if err != nil {
 		return device.Request{}, nil, err
 	}

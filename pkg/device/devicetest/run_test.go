@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 	cdispecs "tags.cncf.io/container-device-interface/specs-go"
 
@@ -24,6 +25,7 @@ type fake struct {
 	prepared map[types.UID]int
 
 	devices   func(call int) []device.Device
+	counters  []resourceapi.CounterSet
 	calls     int
 	prepare   func(f *fake, r device.Request) ([]device.Grant, error)
 	unprepare func(f *fake, g device.Grant) error
@@ -76,7 +78,7 @@ func (f *fake) Devices(context.Context) (device.Snapshot, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls++
-	return device.Snapshot{Devices: f.devices(f.calls)}, nil
+	return device.Snapshot{Devices: f.devices(f.calls), SharedCounters: f.counters}, nil
 }
 
 func (f *fake) Prepare(_ context.Context, r device.Request) ([]device.Grant, error) {
@@ -104,6 +106,31 @@ func (f *fake) Watch(ctx context.Context, _ func()) error { return f.watch(ctx) 
 
 func TestRunPasses(t *testing.T) {
 	Run(t, func(*testing.T) device.Backend { return newFake() }, gpuv1alpha1.Default())
+}
+
+func set(name string, n int64) resourceapi.CounterSet {
+	value := *resource.NewQuantity(n, resource.DecimalSI)
+	return resourceapi.CounterSet{Name: name, Counters: map[string]resourceapi.Counter{"slices": {Value: value}}}
+}
+
+func consumption(name string, n int64) []resourceapi.DeviceCounterConsumption {
+	return []resourceapi.DeviceCounterConsumption{{CounterSet: name, Counters: set(name, n).Counters}}
+}
+
+func TestOnlyDevicesThatFitTogetherAreAskedFor(t *testing.T) {
+	snapshot := device.Snapshot{SharedCounters: []resourceapi.CounterSet{set("a", 2), set("b", 2)}}
+	for _, whole := range []string{"a", "b"} {
+		d := resourceapi.Device{Name: whole, ConsumesCounters: consumption(whole, 2)}
+		snapshot.Devices = append(snapshot.Devices, device.Device{Device: d})
+		for n := range 3 {
+			d := resourceapi.Device{Name: fmt.Sprintf("%s-%d", whole, n), ConsumesCounters: consumption(whole, 1)}
+			snapshot.Devices = append(snapshot.Devices, device.Device{Device: d, PartOf: whole})
+		}
+	}
+	snapshot.Devices = append(snapshot.Devices, device.Device{Device: resourceapi.Device{Name: "c"}})
+	if got, want := fitting(snapshot), []string{"a-0", "a-1", "b", "c"}; !slices.Equal(got, want) {
+		t.Errorf("%v instead of %v", got, want)
+	}
 }
 
 func edit(change func(*device.Grant)) func(*fake, device.Request) ([]device.Grant, error) {
@@ -153,6 +180,20 @@ func TestRunFails(t *testing.T) {
 				return []device.Device{{Device: resourceapi.Device{Name: "gpu-0"}, Health: sick}}
 			}
 		}, "unique names"},
+		"a part besides the whole": {func(f *fake) {
+			f.devices = func(int) []device.Device {
+				return []device.Device{
+					{Device: resourceapi.Device{Name: "gpu-0"}}, {Device: resourceapi.Device{Name: "part"}, PartOf: "gpu-0"},
+				}
+			}
+		}, "exclude each other"},
+		"more than there is": {func(f *fake) {
+			f.devices = func(int) []device.Device {
+				d := resourceapi.Device{Name: "gpu-0", ConsumesCounters: consumption("set", 2)}
+				return []device.Device{{Device: d}}
+			}
+			f.counters = []resourceapi.CounterSet{set("set", 1)}
+		}, "exclude each other"},
 		"names that change": {func(f *fake) {
 			f.devices = func(call int) []device.Device {
 				return []device.Device{{Device: resourceapi.Device{Name: fmt.Sprintf("gpu-%d", call)}}}

@@ -5,8 +5,11 @@ package nvml
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"example.com/dragoman/pkg/device"
+	"example.com/dragoman/pkg/device/nvml/mig"
+	"example.com/dragoman/pkg/device/nvml/sharing"
 )
 
 var (
@@ -33,11 +38,14 @@ type Backend struct {
 	opening      slot[*session]
 	injector     injector
 	kicks        chan struct{} // tells Watch to look
+	workshop     *mig.Workshop
+	keeper       *sharing.Keeper
+	mps          *sharing.MPS
 	warner
 
 	mu      sync.Mutex
 	session *session
-	opened  bool            // there was a session before
+	loaded  os.FileInfo     // the library of the first session; nil if there was none
 	gpus    map[string]*gpu // by UUID
 	places  map[int]string  // UUIDs by index, as of the last look that found one there
 	told    string          // fingerprint of what Devices answered last
@@ -49,7 +57,7 @@ func New(options Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Backend{
+	b := &Backend{
 		options:      options,
 		now:          time.Now,
 		pollInterval: pollInterval,
@@ -57,7 +65,9 @@ func New(options Options) (*Backend, error) {
 		places:       map[int]string{},
 		kicks:        make(chan struct{}, 1),
 		warner:       warner{warn: options.Warn, said: map[string]bool{}},
-	}, nil
+	}
+	b.equip()
+	return b, nil
 }
 
 // Devices looks at the hardware. A GPU that was there before and cannot be looked at is unhealthy; an error is a
@@ -99,7 +109,8 @@ func (b *Backend) look(ctx context.Context) (device.Snapshot, error) {
 
 // cannotLook makes an error a [*CannotLookError] if it is none.
 func (b *Backend) cannotLook(err error) error {
-	if _, ok := errors.AsType[*CannotLookError](err); ok || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	_, ok := errors.AsType[*CannotLookError](err)
+	if ok || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	return &CannotLookError{What: err.Error(), Mend: `see "dmesg | grep NVRM" on the node`}
@@ -111,7 +122,7 @@ func (b *Backend) lookAtAll(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	if m.driver != "" && m.driver != s.driver {
+	if m.driver != "" && m.driver != s.driver || s.replaced() {
 		return &callError{"the driver's version changed", errOver.code}
 	}
 	if m.count == 0 {
@@ -147,30 +158,31 @@ func (b *Backend) lookAtAll(ctx context.Context, s *session) error {
 
 // settle decides what became of the GPUs that a look did not find.
 func (b *Backend) settle(found []*gpu, failed []error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	for i, err := range failed {
 		if err == nil {
 			continue
 		}
-		known := b.gpus[b.places[i]]
-		if known == nil {
+		g := b.at(i)
+		if g == nil {
 			b.warnOnce("a GPU cannot be looked at and was never seen", "index", i, "err", err)
 			continue
 		}
-		if !slices.Contains(found, known) {
-			known.missing("the GPU cannot be looked at: " + err.Error())
-			found = append(found, known)
+		if !slices.Contains(found, g) {
+			g.missing("the GPU cannot be looked at: " + err.Error())
+			found = append(found, g)
 		}
 	}
-	for uuid, g := range b.gpus {
-		switch {
-		case slices.Contains(found, g):
-		case b.isOnBus(g):
-			g.missing("the GPU is on the PCI bus, but NVML does not show it any more")
-		default:
-			delete(b.gpus, uuid)
+	for _, g := range b.known() {
+		if slices.Contains(found, g) {
+			continue
 		}
+		if b.isOnBus(g) {
+			g.missing("the GPU is on the PCI bus, but NVML does not show it any more")
+			continue
+		}
+		b.mu.Lock()
+		delete(b.gpus, g.uuid)
+		b.mu.Unlock()
 	}
 }
 
@@ -251,19 +263,24 @@ func (b *Backend) place(index int, uuid string) {
 	b.places[index] = uuid
 }
 
+// at returns the GPU that was found at an index last, or nil.
+func (b *Backend) at(index int) *gpu {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.gpus[b.places[index]]
+}
+
 // fingerprint differs where Devices answers differently.
 func fingerprint(snapshot device.Snapshot, err error) string {
 	if err != nil {
 		return "error: " + err.Error()
 	}
-	var text strings.Builder
-	for _, d := range snapshot.Devices {
-		fmt.Fprintf(&text, "%s %t %s %d %v\n", d.Name, d.Health.Unhealthy, d.Health.Reason, len(d.Attributes), d.Capacity)
+	raw, err := json.Marshal(snapshot)
+	if err != nil {
+		return "error: " + err.Error()
 	}
-	for _, set := range snapshot.SharedCounters {
-		fmt.Fprintf(&text, "%s %d\n", set.Name, len(set.Counters))
-	}
-	return text.String()
+	sum := sha256.Sum256(raw)
+	return string(sum[:])
 }
 
 // Sweep removes the MIG instances and the sharing settings of claims that nobody knows.

@@ -30,7 +30,7 @@ func (b *Backend) monitor(ctx context.Context, s *session, ended chan<- struct{}
 			"err", called("nvmlEventSetCreate", code))
 		return
 	}
-	defer set.Free()
+	defer func() { _ = set.Free() }()
 	for registered := map[*gpu]bool{}; ctx.Err() == nil && !s.isOver(); {
 		b.register(s, set, registered)
 		event, code := set.Wait(uint32(waitForEvents.Milliseconds()))

@@ -55,7 +55,7 @@ func (b *Backend) examineGPUs(missed []pciGPU) device.Finding {
 	gpus := b.known()
 	for _, g := range gpus {
 		g.mu.Lock()
-		if health := g.healthOf(nil); health.Unhealthy {
+		if health := g.healthOf(offer{}.isHitBy); health.Unhealthy {
 			sick = append(sick, fmt.Sprintf("%s: %s", g.uuid, health.Reason))
 		}
 		g.mu.Unlock()

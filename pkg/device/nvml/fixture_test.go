@@ -214,6 +214,7 @@ func newLibrary(s *server.Server) *library {
 	}
 	s.EventSetCreateFunc = func() (nvml.EventSet, nvml.Return) { return l.eventSet(), nvml.SUCCESS }
 	l.hook(&s.Interface, "")
+	l.hook(&s.ExtendedInterface, "")
 	return l
 }
 
@@ -294,8 +295,11 @@ func failing(of reflect.Type, code nvml.Return) []reflect.Value {
 	var values []reflect.Value
 	for out := range of.Outs() {
 		value := reflect.Zero(out)
-		if out == reflect.TypeFor[nvml.Return]() {
+		switch out {
+		case reflect.TypeFor[nvml.Return]():
 			value = reflect.ValueOf(code)
+		case reflect.TypeFor[error]():
+			value = reflect.ValueOf(&callError{"made up", code})
 		}
 		values = append(values, value)
 	}

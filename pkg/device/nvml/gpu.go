@@ -31,6 +31,7 @@ type gpu struct {
 	plan    plan
 	absent  string // why the last look did not find it, a sentence; empty if it did
 	trouble trouble
+	mig     migState
 }
 
 // plan is what a GPU is offered as.
@@ -103,7 +104,7 @@ func (g *gpu) offered() plan {
 	p := plan{counters: g.plan.counters}
 	for _, o := range g.plan.offers {
 		o.device.Device = *o.device.DeepCopy()
-		if health := g.healthOf(o.instance); health.Unhealthy {
+		if health := g.healthOf(o.isHitBy); health.Unhealthy {
 			o.device.Health = health
 		}
 		p.offers = append(p.offers, o)
@@ -123,12 +124,18 @@ func (g *gpu) offers(name string) (offer, bool) {
 	return offer{}, false
 }
 
-// healthOf says whether the GPU works, or an instance of it. The lock is held.
-func (g *gpu) healthOf(instance *uint32) device.Health {
+// isHitBy tells whether an error in a GPU instance, or in allInstances, is one of the device: of a whole GPU every one
+// is, of a part those in its own instance, if it has one now.
+func (o offer) isHitBy(instance uint32) bool {
+	return o.part == nil || instance == allInstances || o.instance != nil && *o.instance == instance
+}
+
+// healthOf says whether the GPU works, or what is hit by errors in some instances of it. The lock is held.
+func (g *gpu) healthOf(hit func(instance uint32) bool) device.Health {
 	if g.absent != "" {
 		return device.Health{Unhealthy: true, Reason: g.absent}
 	}
-	return g.trouble.health(instance)
+	return g.trouble.health(hit)
 }
 
 // lookAt asks the GPU with an index everything that may have changed, and what is not known yet.

@@ -75,14 +75,14 @@ func (t *trouble) forget(instance uint32) {
 	t.marks = slices.DeleteFunc(t.marks, func(m mark) bool { return m.instance == instance })
 }
 
-// health is that of an instance, or of the whole GPU if instance is nil: then an error in any part of it counts.
-func (t *trouble) health(instance *uint32) device.Health {
+// health is that of a device which errors in some instances of the GPU hit.
+func (t *trouble) health(hit func(instance uint32) bool) device.Health {
 	if t.probe.sick != "" {
 		return device.Health{Unhealthy: true, Reason: t.probe.sick}
 	}
 	var reasons []string
 	for _, m := range t.marks { // the worst first
-		if instance == nil || m.instance == allInstances || m.instance == *instance {
+		if hit(m.instance) {
 			reasons = append(reasons, m.sentence)
 			break
 		}

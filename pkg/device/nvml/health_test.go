@@ -3,6 +3,7 @@
 package nvml
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -70,7 +71,7 @@ func TestTrouble(t *testing.T) {
 				if s.probe != nil {
 					got.probed(*s.probe, now)
 				}
-				h := got.health(nil)
+				h := got.health(offer{}.isHitBy)
 				if h.Unhealthy != (s.want != "") || !strings.Contains(h.Reason, s.want) {
 					t.Errorf("step %d: %+v, want %q", i, h, s.want)
 				}
@@ -80,19 +81,33 @@ func TestTrouble(t *testing.T) {
 }
 
 func TestAnErrorHitsItsInstanceOnly(t *testing.T) {
-	var got trouble
-	got.add(mark{instance: 3, severity: xid.Fatal, sentence: "broken", last: time.Now()})
 	three, four := uint32(3), uint32(4)
-	if !got.health(&three).Unhealthy || got.health(&four).Unhealthy {
-		t.Errorf("instance 3: %v, instance 4: %v", got.health(&three), got.health(&four))
+	offers := map[string]offer{
+		"whole": {}, "three": {part: &part{}, instance: &three}, "four": {part: &part{}, instance: &four},
+		"nowhere": {part: &part{}},
+	}
+	var got trouble
+	sick := func() []string {
+		var names []string
+		for name, o := range offers {
+			if got.health(o.isHitBy).Unhealthy {
+				names = append(names, name)
+			}
+		}
+		slices.Sort(names)
+		return names
+	}
+	got.add(mark{instance: 3, severity: xid.Fatal, sentence: "broken", last: time.Now()})
+	if names := sick(); !slices.Equal(names, []string{"three", "whole"}) {
+		t.Errorf("an error in instance 3 hits %v", names)
 	}
 	got.forget(3)
-	if got.health(&three).Unhealthy || got.health(nil).Unhealthy {
-		t.Error("the error of an instance that is gone stays")
+	if names := sick(); len(names) > 0 {
+		t.Errorf("the error of an instance that is gone hits %v", names)
 	}
 	got.add(mark{instance: allInstances, severity: xid.Degraded, sentence: "bad", last: time.Now()})
-	if !got.health(&three).Unhealthy || !got.health(&four).Unhealthy {
-		t.Error("an error of the GPU is none of its instances")
+	if names := sick(); len(names) != len(offers) {
+		t.Errorf("an error of the whole GPU hits only %v", names)
 	}
 }
 
@@ -102,8 +117,8 @@ func TestManyErrorsKeepTheWorst(t *testing.T) {
 	for i := range 100 {
 		got.add(mark{instance: allInstances, severity: xid.Degraded, sentence: string(rune('a' + i)), last: time.Now()})
 	}
-	if len(got.marks) > mostMarks || got.health(nil).Reason != "worst" {
-		t.Errorf("%d marks, reason %q", len(got.marks), got.health(nil).Reason)
+	if len(got.marks) > mostMarks || got.health(offer{}.isHitBy).Reason != "worst" {
+		t.Errorf("%d marks, reason %q", len(got.marks), got.health(offer{}.isHitBy).Reason)
 	}
 }
 

@@ -65,12 +65,12 @@ func (b *Backend) Prepare(ctx context.Context, r device.Request) ([]device.Grant
 		}
 	}
 	for i, t := range targets {
+		remember := func(raw json.RawMessage) error { return m.remember(i, func(u *undo) { u.Part = raw }) }
+		make := b.makePart
 		if t.offer.part == nil {
-			continue
+			make = b.makeWhole
 		}
-		more, err := b.makePart(ctx, r, i, t, func(raw json.RawMessage) error {
-			return m.remember(i, func(u *undo) { u.Part = raw })
-		})
+		more, err := make(ctx, r, i, t, remember)
 		if err != nil {
 			return nil, fmt.Errorf("prepare device %s: %w", t.offer.device.Name, err)
 		}

@@ -114,7 +114,10 @@ func TestPrepareBeforeTheFirstLook(t *testing.T) {
 func TestNobodyChangesWhatIsKept(t *testing.T) {
 	n := newNode(t, dgxh100.New())
 	name := n.look(t)[0].Name
-	want := prepareOne(t, n, name)
+	want, err := json.Marshal(prepareOne(t, n, name))
+	if err != nil {
+		t.Fatal(err)
+	}
 	spoiled := prepareOne(t, n, name)
 	for _, edits := range []*cdispecs.ContainerEdits{spoiled.Edits, spoiled.Common} {
 		edits.Env = append(edits.Env[:0], "SPOILED=1")
@@ -131,7 +134,11 @@ func TestNobodyChangesWhatIsKept(t *testing.T) {
 			hook.Path, hook.Args[0] = "/spoiled", "spoiled"
 		}
 	}
-	if diff := cmp.Diff(want, prepareOne(t, n, name)); diff != "" {
+	got, err := json.Marshal(prepareOne(t, n, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
 		t.Errorf("the next one gets something else: %s", diff)
 	}
 }

@@ -6,12 +6,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/NVIDIA/go-nvml/pkg/dl"
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
+
+	"example.com/dragoman/pkg/device"
 )
 
 const (
@@ -29,6 +32,7 @@ const libraryName = "libnvidia-ml.so.1"
 type session struct {
 	lib  nvml.Interface
 	path string
+	file os.FileInfo // at path when it was loaded
 	// driver and cuda are the versions of the driver and of the newest CUDA that it supports ("580.95.05", 13000);
 	// empty and 0 if unknown.
 	driver string
@@ -51,9 +55,9 @@ type machine struct {
 	driver string
 }
 
-func newSession(lib nvml.Interface, path string) *session {
+func newSession(lib nvml.Interface, path string, file os.FileInfo) *session {
 	return &session{
-		lib: lib, path: path, over: make(chan struct{}),
+		lib: lib, path: path, file: file, over: make(chan struct{}),
 		looks: map[int]*slot[*gpu]{}, symbols: map[string]bool{},
 	}
 }
@@ -74,7 +78,7 @@ func (s *session) leave() {
 	defer s.mu.Unlock()
 	s.users--
 	if s.ended && s.users == 0 {
-		go s.lib.Shutdown()
+		go func() { _ = s.lib.Shutdown() }() // which may hang
 	}
 }
 
@@ -88,7 +92,7 @@ func (s *session) end() {
 	s.ended = true
 	close(s.over)
 	if s.users == 0 {
-		go s.lib.Shutdown()
+		go func() { _ = s.lib.Shutdown() }() // which may hang
 	}
 }
 
@@ -184,11 +188,30 @@ func (b *Backend) openNow() (*session, error) {
 			continue
 		}
 		b.mu.Lock()
-		b.session, b.opened = s, true
+		b.session, b.loaded = s, s.file
 		b.mu.Unlock()
 		return s, nil
 	}
 	return nil, b.whyNot(attempts, searched)
+}
+
+// errReplaced says that a file is not the library that this process has. It can have no other one: the dynamic linker
+// binds the functions that go-nvml calls once, to the first library, and never unloads it.
+var errReplaced = errors.New("another file than the one that this process has loaded")
+
+// libraryFile returns the file at a path, or nil if there is none.
+func libraryFile(path string) os.FileInfo {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil
+	}
+	return info
+}
+
+// replaced tells whether the library of the session is not what is installed any more.
+func (s *session) replaced() bool {
+	now := libraryFile(s.path)
+	return now == nil || s.file == nil || !os.SameFile(s.file, now)
 }
 
 // libraries returns the files that may be the library, and where they were searched.
@@ -201,13 +224,20 @@ func (b *Backend) libraries() (paths, searched []string) {
 
 // try begins a session with the library at a path.
 func (b *Backend) try(path string) (*session, error) {
+	file := libraryFile(path)
+	b.mu.Lock()
+	loaded := b.loaded
+	b.mu.Unlock()
+	if loaded != nil && (file == nil || !os.SameFile(loaded, file)) {
+		return nil, errReplaced
+	}
 	lib := b.options.Library(path)
 	if code := lib.Init(); code == nvml.ERROR_LIBRARY_NOT_FOUND {
 		return nil, errors.Join(called("nvmlInit", code), whyNotLoaded(path))
 	} else if code != nvml.SUCCESS {
 		return nil, called("nvmlInit", code)
 	}
-	s := newSession(lib, path)
+	s := newSession(lib, path, file)
 	var code nvml.Return
 	if s.driver, code = lib.SystemGetDriverVersion(); code != nvml.SUCCESS {
 		b.warnOnce("the driver does not tell its version", "err", called("nvmlSystemGetDriverVersion", code))
@@ -234,15 +264,16 @@ func (b *Backend) whyNot(attempts []attempt, searched []string) error {
 		return &CannotLookError{What: err.Error(), Mend: "the driver's pod needs /sys of the node"}
 	}
 	b.mu.Lock()
-	opened := b.opened
+	opened := b.loaded != nil
 	b.mu.Unlock()
 	var tried []string
-	absent, mismatch := true, false
+	absent, mismatch, replaced := true, false, false
 	for _, a := range attempts {
 		tried = append(tried, a.String())
 		absent = absent && (errors.Is(a.err, nvml.ERROR_DRIVER_NOT_LOADED) ||
 			errors.Is(a.err, nvml.ERROR_LIBRARY_NOT_FOUND) || errors.Is(a.err, nvml.ERROR_GPU_NOT_FOUND))
 		mismatch = mismatch || errors.Is(a.err, nvml.ERROR_LIB_RM_VERSION_MISMATCH)
+		replaced = replaced || errors.Is(a.err, errReplaced)
 	}
 	switch {
 	case len(missed) == 0 && absent && !opened:
@@ -260,9 +291,11 @@ func (b *Backend) whyNot(attempts []attempt, searched []string) error {
 		Mend:     `see that the kernel modules of the driver are loaded ("lsmod | grep nvidia", "dmesg | grep NVRM")`,
 	}
 	if mismatch {
-		// The dynamic linker keeps the first library for the life of a process.
-		e.Restart = opened
-		e.Mend = "the driver was updated: load its new kernel modules or reboot the node, and restart this pod"
+		e.Mend = "the driver was updated: load its new kernel modules or reboot the node"
+	}
+	if replaced || mismatch && opened {
+		e.Restart = true
+		e.Mend = "the driver was updated: this process has to start again to load its new library"
 	}
 	return e
 }
@@ -301,8 +334,17 @@ type CannotLookError struct {
 	Searched []string
 	// Mend says what to do.
 	Mend string
-	// Restart says that it cannot get better before this process is started again.
+	// Restart says that it cannot get better before this process is started again; then the error is a
+	// [device.ErrNeedsRestart] too.
 	Restart bool
+}
+
+// Unwrap returns [device.ErrNeedsRestart] if that is so.
+func (e *CannotLookError) Unwrap() error {
+	if e.Restart {
+		return device.ErrNeedsRestart
+	}
+	return nil
 }
 
 func (e *CannotLookError) Error() string {

@@ -15,6 +15,8 @@ import (
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
 	"github.com/NVIDIA/go-nvml/pkg/nvml/mock/dgxh100"
 	"github.com/NVIDIA/go-nvml/pkg/nvml/mock/server"
+
+	"example.com/dragoman/pkg/device"
 )
 
 // bare returns a node whose driver is not installed yet.
@@ -195,15 +197,10 @@ func TestAnotherVersionOfTheDriverIsNoticed(t *testing.T) {
 	n.look(t)
 	prepareOne(t, n, n.look(t)[0].Name)
 	s.DriverVersion = "580.95.05"
-	if err := os.RemoveAll(filepath.Join(n.options.DriverRoot, "usr")); err != nil {
+	libraries := filepath.Join(n.options.DriverRoot, "usr/lib/x86_64-linux-gnu")
+	if err := os.Rename(libraries+"/libcuda.so.550.54.15", libraries+"/libcuda.so.580.95.05"); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"nvidiactl", "nvidia-uvm", "nvidia-uvm-tools"} {
-		if err := os.Remove(filepath.Join(n.options.DriverRoot, "dev", name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	install(t, n.options.DriverRoot, s.DriverVersion)
 	if got := *n.look(t)[0].Attributes["driverVersion"].VersionValue; got != "580.95.5" {
 		t.Errorf("the driver's version is %s", got)
 	}
@@ -230,8 +227,36 @@ func TestALibraryThatDoesNotFitTheKernelNeedsARestart(t *testing.T) {
 	n.look(t)
 	n.library.fail("DeviceGetCount", nvml.ERROR_LIB_RM_VERSION_MISMATCH)
 	n.library.fail("Init", nvml.ERROR_LIB_RM_VERSION_MISMATCH)
-	if cannot := whyNot(t, n, "restart this pod"); !cannot.Restart {
+	if cannot := whyNot(t, n, "has to start again"); !cannot.Restart {
 		t.Error("does not ask for a restart")
+	}
+}
+
+func TestALibraryThatIsReplacedNeedsARestart(t *testing.T) {
+	s := dgxh100.New()
+	n := newNode(t, s)
+	n.look(t)
+	library := filepath.Join(n.options.DriverRoot, "usr/lib/x86_64-linux-gnu/libnvidia-ml.so."+s.DriverVersion)
+	if err := os.Rename(library, library+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if cannot := whyNot(t, n, "is not there"); cannot.Restart {
+		t.Error("asks for a restart while there is no library")
+	}
+	if err := os.Rename(library+".away", library); err != nil {
+		t.Fatal(err)
+	}
+	if d := n.look(t); len(d) != 8 {
+		t.Errorf("%d devices when the same library is back", len(d))
+	}
+	write(t, library+".new", 0o644)
+	if err := os.Rename(library+".new", library); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := n.Devices(t.Context()); !errors.Is(err, device.ErrNeedsRestart) {
+			t.Errorf("error %v, want one that asks for a restart", err)
+		}
 	}
 }
 
@@ -256,7 +281,7 @@ func TestASessionIsNotShutDownWhileACallHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, dgxh100.New())
 		n.look(t)
-		goOn := n.library.hang("3.GetMemoryInfo")
+		goOn, goOnToo := n.library.hang("3.GetMemoryInfo"), n.library.hang("4.GetMemoryInfo")
 		n.look(t)
 		n.library.once("DeviceGetCount", nvml.ERROR_UNINITIALIZED)
 		n.look(t)
@@ -264,6 +289,11 @@ func TestASessionIsNotShutDownWhileACallHangs(t *testing.T) {
 			t.Errorf("%d Shutdowns, %d Inits while a call hangs", calls["Shutdown"], calls["Init"])
 		}
 		goOn()
+		synctest.Wait()
+		if calls := n.library.total(); calls["Shutdown"] > 0 {
+			t.Error("shut down while another call still hangs")
+		}
+		goOnToo()
 		synctest.Wait()
 		if calls := n.library.total(); calls["Shutdown"] != 1 {
 			t.Errorf("%d Shutdowns after it went on", calls["Shutdown"])

@@ -18,6 +18,7 @@ const (
 // Watch looks at the hardware every few seconds and when the driver reports something. It begins before there is a
 // driver and finds the one that appears.
 func (b *Backend) Watch(ctx context.Context, changed func()) error {
+	go b.watchDaemons(ctx)
 	tick := time.NewTicker(b.pollInterval)
 	defer tick.Stop()
 	var monitored *session

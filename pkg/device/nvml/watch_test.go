@@ -5,6 +5,8 @@ package nvml
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -37,8 +39,10 @@ func watch(
 		ended := make(chan error, 1)
 		go func() {
 			ended <- w.Watch(ctx, func() {
-				w.changes++
-				w.last, w.err = w.Devices(ctx)
+				snapshot, err := w.Devices(ctx)
+				w.node.mu.Lock()
+				defer w.node.mu.Unlock()
+				w.changes, w.last, w.err = w.changes+1, snapshot, err
 			})
 		}()
 		synctest.Wait()
@@ -52,6 +56,8 @@ func watch(
 			t.Errorf("watching ended after %s", took)
 		}
 		synctest.Wait()
+		w.library.mu.Lock()
+		defer w.library.mu.Unlock()
 		if w.library.made != w.library.freed {
 			t.Errorf("%d event sets were made, %d freed", w.library.made, w.library.freed)
 		}
@@ -66,8 +72,17 @@ func pass(d time.Duration) {
 	synctest.Wait()
 }
 
+// seen returns how often it changed, and what was seen last.
+func (w *watched) seen() (int, device.Snapshot, error) {
+	w.node.mu.Lock()
+	defer w.node.mu.Unlock()
+	return w.changes, w.last, w.err
+}
+
 // sick returns the reasons of the unhealthy devices by their number.
 func (w *watched) sick() map[int]string {
+	w.node.mu.Lock()
+	defer w.node.mu.Unlock()
 	reasons := map[int]string{}
 	for i, d := range w.last.Devices {
 		if d.Health.Unhealthy {
@@ -80,13 +95,14 @@ func (w *watched) sick() map[int]string {
 func TestWatchingAHealthyNodeIsQuiet(t *testing.T) {
 	watch(t, dgxh100.New(), whole8, func(t *testing.T, w *watched) {
 		pass(time.Hour)
-		if w.changes != 1 {
-			t.Errorf("%d changes in an hour in which nothing happened", w.changes)
+		if changes, _, _ := w.seen(); changes != 1 {
+			t.Errorf("%d changes in an hour in which nothing happened", changes)
 		}
-		if len(w.library.registered) != 8 {
-			t.Errorf("%d GPUs are registered", len(w.library.registered))
+		masks := w.library.masks()
+		if len(masks) != 8 {
+			t.Errorf("%d GPUs are registered", len(masks))
 		}
-		for uuid, mask := range w.library.registered {
+		for uuid, mask := range masks {
 			if mask&nvml.EventTypeSingleBitEccError != 0 || mask&nvml.EventTypeXidCriticalError == 0 {
 				t.Errorf("%s: registered for %b", uuid, mask)
 			}
@@ -105,8 +121,8 @@ func TestAnXIDIsNoticedAtOnceAndForgottenLater(t *testing.T) {
 		if sick := w.sick(); len(sick) > 0 {
 			t.Errorf("still sick: %v", sick)
 		}
-		if w.changes != 3 {
-			t.Errorf("%d changes, want the first look, the error and the recovery", w.changes)
+		if changes, _, _ := w.seen(); changes != 3 {
+			t.Errorf("%d changes, want the first look, the error and the recovery", changes)
 		}
 	})
 }
@@ -120,8 +136,8 @@ func TestWhatProgramsDoIsNotTheGPUsFault(t *testing.T) {
 			w.library.events <- w.library.xid(3, number)
 			synctest.Wait()
 		}
-		if len(w.sick()) > 0 || w.changes != 1 {
-			t.Errorf("sick: %v, %d changes", w.sick(), w.changes)
+		if changes, _, _ := w.seen(); len(w.sick()) > 0 || changes != 1 {
+			t.Errorf("sick: %v, %d changes", w.sick(), changes)
 		}
 	})
 }
@@ -145,6 +161,12 @@ func TestAMemoryErrorIsNoticed(t *testing.T) {
 		synctest.Wait()
 		if sick := w.sick(); !strings.Contains(sick[2], "double-bit ECC") {
 			t.Errorf("sick: %v", sick)
+		}
+		g := w.at(2)
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if marks := g.trouble.marks; len(marks) != 1 || marks[0].instance != allInstances {
+			t.Errorf("marks: %+v, want one of the whole GPU", marks)
 		}
 	})
 }
@@ -173,6 +195,18 @@ func TestALostGPUIsFoundAmongTheOthers(t *testing.T) {
 	})
 }
 
+func isCannotLook(err error) bool {
+	_, ok := errors.AsType[*CannotLookError](err)
+	return ok
+}
+
+// masks returns the events that were asked for, by UUID.
+func (l *library) masks() map[string]uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.registered)
+}
+
 func (l *library) setWait(code nvml.Return) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -198,21 +232,21 @@ func TestAnEventOfNobodyIsNoCrash(t *testing.T) {
 func TestWatchingFindsTheDriverThatAppears(t *testing.T) {
 	s := dgxh100.New()
 	watch(t, s, bare, func(t *testing.T, w *watched) {
-		if _, ok := errors.AsType[*CannotLookError](w.err); !ok {
-			t.Fatalf("error %v", w.err)
+		if _, _, err := w.seen(); !isCannotLook(err) {
+			t.Fatalf("error %v", err)
 		}
 		pass(time.Hour)
-		if w.changes != 1 {
-			t.Errorf("%d changes while there is no driver", w.changes)
+		if changes, _, _ := w.seen(); changes != 1 {
+			t.Errorf("%d changes while there is no driver", changes)
 		}
 		install(t, w.options.DriverRoot, s.DriverVersion)
 		pass(pollInterval)
-		if w.err != nil || len(w.last.Devices) != 8 {
-			t.Errorf("%d devices, error %v", len(w.last.Devices), w.err)
+		if _, snapshot, err := w.seen(); err != nil || len(snapshot.Devices) != 8 {
+			t.Errorf("%d devices, error %v", len(snapshot.Devices), err)
 		}
 		pass(2 * waitForEvents)
-		if len(w.library.registered) != 8 {
-			t.Errorf("%d GPUs are registered", len(w.library.registered))
+		if masks := w.library.masks(); len(masks) != 8 {
+			t.Errorf("%d GPUs are registered", len(masks))
 		}
 	})
 }
@@ -274,4 +308,33 @@ func TestWatchingEndsWhileTheLibraryHangs(t *testing.T) {
 		}
 		goOn()
 	})
+}
+
+// TestAnErrorInAnInstance: the driver names the GPU instance of a GPU that is cut.
+func TestAnErrorInAnInstance(t *testing.T) {
+	n := newNode(t, dgxh100.New())
+	n.look(t)
+	three, four := uint32(3), uint32(4)
+	g := n.at(0)
+	g.plan = plan{offers: []offer{{part: &part{}, instance: &three}, {part: &part{}, instance: &four}, {}}}
+	event := n.library.xid(0, 94)
+	event.GpuInstanceId = three
+	n.take(event)
+	sick := func() (sick []bool) {
+		for _, o := range g.offered().offers {
+			sick = append(sick, o.device.Health.Unhealthy)
+		}
+		return sick
+	}
+	if got := sick(); !slices.Equal(got, []bool{true, false, true}) {
+		t.Errorf("unhealthy: %v, want the instance and what holds all of the GPU", got)
+	}
+	g.forget(three)
+	if got := sick(); !slices.Equal(got, []bool{false, false, false}) {
+		t.Errorf("unhealthy: %v after the instance was destroyed", got)
+	}
+	n.take(n.library.xid(0, 79))
+	if got := sick(); !slices.Equal(got, []bool{true, true, true}) {
+		t.Errorf("unhealthy: %v, want all of a GPU that fell off the bus", got)
+	}
 }

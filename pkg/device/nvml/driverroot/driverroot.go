@@ -77,8 +77,8 @@ func (r Root) regular(candidates []string) []string {
 	return files
 }
 
-// Resolve follows the symbolic links in a path of the root as if the root were "/", and returns what they lead to, again
-// as a path of the root. Nothing leads out of the root.
+// Resolve follows the symbolic links in a path of the root as if the root were "/", and returns what they lead to,
+// again as a path of the root. Nothing leads out of the root.
 func (r Root) Resolve(inRoot string) (string, error) {
 	resolved, links := "/", 0
 	left := parts(inRoot)

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -229,25 +228,33 @@ func (b Book) disabledFor(parent string) (types.UID, error) {
 	return types.UID(claim), err
 }
 
-// Foreign returns the instances that are not in the book, and how many of the others there are.
-func Foreign(instances []Instance, entries []Entry) (foreign []Instance, own int) {
-	for _, i := range instances {
-		ours := slices.ContainsFunc(entries, func(e Entry) bool { return e.ProfileID == i.Info.Id && e.Start == i.Start })
-		if ours {
-			own++
-			continue
-		}
-		foreign = append(foreign, i)
+// Disabled returns the GPUs whose MIG mode the driver disabled for a claim.
+func (b Book) Disabled(claim types.UID) ([]string, error) {
+	parents, err := b.Parents()
+	if err != nil {
+		return nil, err
 	}
-	return foreign, own
+	var found []string
+	for _, parent := range parents {
+		by, err := b.disabledFor(parent)
+		if err != nil {
+			return nil, err
+		}
+		if by == claim {
+			found = append(found, parent)
+		}
+	}
+	return found, nil
 }
 
-// ParentOf returns which of the GPUs a device name of [DeviceName] may be a partition of.
-func ParentOf(device string, uuids []string) (string, bool) {
-	for _, uuid := range uuids {
-		if strings.HasPrefix(device, prefix(uuid)+"-") {
-			return uuid, true
+// Divide tells the instances that are in the book from those that somebody else made.
+func Divide(instances []Instance, entries []Entry) (own, foreign []Instance) {
+	for _, i := range instances {
+		if slices.ContainsFunc(entries, func(e Entry) bool { return e.ProfileID == i.Info.Id && e.Start == i.Start }) {
+			own = append(own, i)
+		} else {
+			foreign = append(foreign, i)
 		}
 	}
-	return "", false
+	return own, foreign
 }

@@ -14,10 +14,11 @@ import (
 )
 
 func TestCapabilities(t *testing.T) {
+	const minors, gi1 = "proc/driver/nvidia-caps/mig-minors", "proc/driver/nvidia/capabilities/gpu0/mig/gi1/access"
 	const table = "gpu0/gi1/access 30\ngpu0/gi1/ci0/access 31\nconfig 1\ngpu1/gi1/access 165\n"
 	const devices = "Character devices:\n195 nvidia\n511 nvidia-caps\n\nBlock devices:\n  8 sd\n"
 	mine := map[string]string{
-		"proc/driver/nvidia/capabilities/gpu0/mig/gi1/access":     "DeviceFileMinor: 12\nDeviceFileMode: 256\n",
+		gi1: "DeviceFileMinor: 12\nDeviceFileMode: 256\n",
 		"proc/driver/nvidia/capabilities/gpu0/mig/gi1/ci0/access": "DeviceFileMinor: 13\nDeviceFileMode: 256\n",
 	}
 	for name, test := range map[string]struct {
@@ -28,14 +29,14 @@ func TestCapabilities(t *testing.T) {
 		"the files of the instance": {mine, []mig.Capability{
 			{Path: "/dev/nvidia-caps/nvidia-cap12", Minor: 12}, {Path: "/dev/nvidia-caps/nvidia-cap13", Minor: 13},
 		}, ""},
-		"the table of all": {map[string]string{"proc/driver/nvidia-caps/mig-minors": table, "proc/devices": devices},
+		"the table of all": {map[string]string{minors: table, "proc/devices": devices},
 			[]mig.Capability{
 				{Path: "/dev/nvidia-caps/nvidia-cap30", Major: 511, Minor: 30},
 				{Path: "/dev/nvidia-caps/nvidia-cap31", Major: 511, Minor: 31},
 			}, ""},
 		"nothing":                 {nil, nil, "gi1 of GPU number 0"},
-		"a table without it":      {map[string]string{"proc/driver/nvidia-caps/mig-minors": "config 1\n"}, nil, "does not name it"},
-		"a file without a number": {map[string]string{"proc/driver/nvidia/capabilities/gpu0/mig/gi1/access": "x\n"}, nil, "DeviceFileMinor"},
+		"a table without it":      {map[string]string{minors: "config 1\n"}, nil, "does not name it"},
+		"a file without a number": {map[string]string{gi1: "x\n"}, nil, "DeviceFileMinor"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()

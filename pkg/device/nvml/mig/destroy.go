@@ -113,7 +113,7 @@ func (w *Workshop) destroy(ctx context.Context, gpu GPU, i Instance) error {
 	if look != nil {
 		return errors.Join(err, look)
 	}
-	if _, ok := find(there, i.Partition); !ok {
+	if _, ok := Find(there, i.Partition); !ok {
 		return nil
 	}
 	if err == nil {
@@ -162,5 +162,9 @@ func (b Book) Forget(parent string, which func(types.UID) bool) error {
 			problems = append(problems, b.remove(e))
 		}
 	}
-	return errors.Join(problems...)
+	by, err := b.disabledFor(parent)
+	if err == nil && by != "" && which(by) {
+		err = b.removeFile(parent, disabledFile)
+	}
+	return errors.Join(append(problems, err)...)
 }

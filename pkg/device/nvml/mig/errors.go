@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// TakenError means that something else lies where an instance was to be made.
+// TakenError means that something else lies where an instance was to be made, or in a GPU that was to be whole.
 type TakenError struct {
 	Instance Instance
 	// Claim is the UID of the claim for which this driver made it; empty if somebody else made it.
@@ -21,7 +21,7 @@ func (e *TakenError) Error() string {
 	if e.Claim != "" {
 		owner = fmt.Sprintf("which belongs to the claim with UID %s", e.Claim)
 	}
-	return fmt.Sprintf("its place is taken by %s, %s", e.Instance.show(), owner)
+	return fmt.Sprintf("the place is taken by %s, %s", e.Instance.show(), owner)
 }
 
 // InUseError means that somebody uses what is to be changed, and did not stop while the driver was patient.

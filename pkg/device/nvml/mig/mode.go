@@ -38,10 +38,15 @@ func (w *Workshop) enable(ctx context.Context, gpu GPU) error {
 }
 
 // Disable takes a GPU that is to be used as a whole out of MIG mode and writes down for whom. It refuses while there are
-// instances. Without need it changes nothing; it makes one call to NVML then.
-func (w *Workshop) Disable(ctx context.Context, gpu GPU, claim types.UID) error {
+// instances. Where somebody else had enabled it, remember is called before. Without need it changes nothing; it makes
+// one call to NVML then.
+func (w *Workshop) Disable(ctx context.Context, gpu GPU, claim types.UID, remember func(Undo) error) error {
 	mode, err := ReadMode(gpu)
-	if err != nil || !mode.Current && !mode.Pending {
+	if err != nil {
+		return err
+	}
+	by, err := w.Book.disabledFor(gpu.UUID)
+	if err != nil || !mode.Current && !mode.Pending && by != claim {
 		return err
 	}
 	unlock, err := w.Book.Lock(ctx, gpu.UUID)
@@ -49,33 +54,42 @@ func (w *Workshop) Disable(ctx context.Context, gpu GPU, claim types.UID) error 
 		return err
 	}
 	defer unlock()
-	if err := w.disableFor(ctx, gpu, claim); err != nil {
+	if err := w.disableFor(ctx, gpu, claim, mode, remember); err != nil {
 		return fmt.Errorf("take GPU %s out of MIG mode: %w", gpu.UUID, err)
 	}
 	return nil
 }
 
-func (w *Workshop) disableFor(ctx context.Context, gpu GPU, claim types.UID) error {
-	instances, err := Instances(gpu, gpu.Layout)
-	switch {
-	case err != nil:
-		return err
-	case len(instances) > 0:
-		return fmt.Errorf("it is cut into instances: %s", show(instances))
-	case !gpu.Toggles:
-		return errors.New("this GPU changes MIG mode with a reset only; disable it (nvidia-smi -mig 0) and reboot the node")
+func (w *Workshop) disableFor(
+	ctx context.Context, gpu GPU, claim types.UID, mode Mode, remember func(Undo) error,
+) error {
+	if mode.Current || mode.Pending {
+		instances, err := Instances(gpu, gpu.Layout)
+		switch {
+		case err != nil:
+			return err
+		case len(instances) > 0:
+			return w.takenBy(gpu.UUID, instances[0])
+		case !gpu.Toggles:
+			return errors.New("this GPU changes MIG mode with a reset only; disable it (nvidia-smi -mig 0) and reboot the node")
+		}
 	}
 	ours, err := w.Book.enabled(gpu.UUID)
 	if err != nil {
 		return err
 	}
 	if !ours { // whoever enabled it gets it back
+		if err := remember(Undo{ParentUUID: gpu.UUID}); err != nil {
+			return err
+		}
 		if err := w.Book.write(gpu.UUID, disabledFile, []byte(claim)); err != nil {
 			return err
 		}
 	}
-	if err := w.setMode(ctx, gpu, nvml.DEVICE_MIG_DISABLE); err != nil {
-		return err
+	if mode.Current || mode.Pending {
+		if err := w.setMode(ctx, gpu, nvml.DEVICE_MIG_DISABLE); err != nil {
+			return err
+		}
 	}
 	return w.Book.removeFile(gpu.UUID, enabledFile)
 }
@@ -164,8 +178,8 @@ func (w *Workshop) retry(ctx context.Context, what string, do func() nvml.Return
 			return nil
 		case ret != nvml.ERROR_IN_USE:
 			return fmt.Errorf("change %s: %w", what, ret)
-		case wait(patient, pause) != nil:
-			return &InUseError{What: what, Cause: ret}
+		case wait(patient, pause) != nil: // worded now, since the library may be closed when somebody reads it
+			return &InUseError{What: what, Cause: fmt.Errorf("%w", ret)}
 		}
 	}
 }

@@ -107,9 +107,11 @@ func TestCounters(t *testing.T) {
 				"memory-slice-2 1, memory-slice-3 1, memory-slice-4 1, memory-slice-5 1, memory-slice-6 1, " +
 				"memory-slice-7 1, multiprocessors 98, ofa-engines 1",
 			map[string]string{
-				"mig-4c2e1b0a-1g-5gb-6":    "copy-engines 1, memory 4864Mi, memory-slice-6 1, multiprocessors 14",
-				"mig-4c2e1b0a-1g-5gb-me-0": "copy-engines 1, decoders 1, jpeg-engines 1, memory 4864Mi, memory-slice-0 1, multiprocessors 14, ofa-engines 1",
-				"mig-4c2e1b0a-3g-20gb-4":   "copy-engines 3, decoders 2, memory 19968Mi, memory-slice-4 1, memory-slice-5 1, memory-slice-6 1, memory-slice-7 1, multiprocessors 42",
+				"mig-4c2e1b0a-1g-5gb-6": "copy-engines 1, memory 4864Mi, memory-slice-6 1, multiprocessors 14",
+				"mig-4c2e1b0a-1g-5gb-me-0": "copy-engines 1, decoders 1, jpeg-engines 1, memory 4864Mi, memory-slice-0 1, " +
+					"multiprocessors 14, ofa-engines 1",
+				"mig-4c2e1b0a-3g-20gb-4": "copy-engines 3, decoders 2, memory 19968Mi, memory-slice-4 1, memory-slice-5 1, " +
+					"memory-slice-6 1, memory-slice-7 1, multiprocessors 42",
 			},
 		},
 		"H100 80GB": {
@@ -117,7 +119,8 @@ func TestCounters(t *testing.T) {
 				"memory-slice-2 1, memory-slice-3 1, memory-slice-4 1, memory-slice-5 1, memory-slice-6 1, " +
 				"memory-slice-7 1, multiprocessors 112, ofa-engines 1",
 			map[string]string{
-				"mig-4c2e1b0a-1g-20gb-2": "copy-engines 1, decoders 1, memory 20Gi, memory-slice-2 1, memory-slice-3 1, multiprocessors 16",
+				"mig-4c2e1b0a-1g-20gb-2": "copy-engines 1, decoders 1, memory 20Gi, memory-slice-2 1, memory-slice-3 1, " +
+					"multiprocessors 16",
 			},
 		},
 		"B200": {
@@ -125,7 +128,8 @@ func TestCounters(t *testing.T) {
 				"memory-slice-1 1, memory-slice-2 1, memory-slice-3 1, memory-slice-4 1, memory-slice-5 1, " +
 				"memory-slice-6 1, memory-slice-7 1, multiprocessors 126, ofa-engines 4, profile-1g-45gb-me 1",
 			map[string]string{
-				"mig-4c2e1b0a-1g-45gb-me-3": "copy-engines 1, decoders 1, encoders 1, jpeg-engines 1, memory 23Gi, memory-slice-3 1, multiprocessors 18, ofa-engines 1, profile-1g-45gb-me 1",
+				"mig-4c2e1b0a-1g-45gb-me-3": "copy-engines 1, decoders 1, encoders 1, jpeg-engines 1, memory 23Gi, " +
+					"memory-slice-3 1, multiprocessors 18, ofa-engines 1, profile-1g-45gb-me 1",
 			},
 		},
 	} {
@@ -269,9 +273,6 @@ func TestDevicesAreValid(t *testing.T) {
 			if memory.Value() != int64(p.Info.MemorySizeMB)<<20 || len(d.Capacity) != 7 {
 				t.Errorf("%s: %v", name, d.Capacity)
 			}
-			if found, ok := mig.ParentOf(d.Name, []string{"GPU-4c2e1b0-1", parentUUID}); !ok || found != parentUUID {
-				t.Errorf("%s is part of %q", d.Name, found)
-			}
 		}
 	}
 }
@@ -294,24 +295,32 @@ func TestAProfileThatNobodyKnowsIsNotOffered(t *testing.T) {
 func TestDecide(t *testing.T) {
 	off, on := mig.Mode{Capable: true}, mig.Mode{Capable: true, Current: true, Pending: true}
 	turning := "MIG mode is enabled and will be disabled after the next reset of the GPU"
+	ending := mig.Mode{Capable: true, Current: true}
+	state := func(mode mig.Mode, toggles bool, partitions, foreign int) mig.State {
+		return mig.State{Mode: mode, Toggles: toggles, Partitions: partitions, Foreign: foreign}
+	}
+	static, parts := mig.Offer{Static: true}, mig.Offer{Partitions: true}
+	whole, all := mig.Offer{Whole: true}, mig.Offer{Whole: true, Partitions: true}
 	for name, test := range map[string]struct {
 		dynamic bool
 		state   mig.State
 		want    mig.Offer
 	}{
-		"a GPU without MIG":               {true, mig.State{Toggles: true}, mig.Offer{Whole: true}},
-		"static, disabled":                {false, mig.State{Mode: off, Partitions: 25}, mig.Offer{Whole: true}},
-		"static, enabled without any":     {false, mig.State{Mode: on, Partitions: 25}, mig.Offer{Static: true}},
-		"static, enabled with instances":  {false, mig.State{Mode: on, Partitions: 25, Foreign: 2}, mig.Offer{Static: true}},
-		"dynamic, no profile known":       {true, mig.State{Mode: off, Toggles: true}, mig.Offer{Whole: true}},
-		"dynamic, enabled, none known":    {true, mig.State{Mode: on, Toggles: true}, mig.Offer{}},
-		"dynamic, others' instances":      {true, mig.State{Mode: on, Toggles: true, Partitions: 25, Foreign: 1}, mig.Offer{Static: true}},
-		"dynamic, Hopper, disabled":       {true, mig.State{Mode: off, Toggles: true, Partitions: 25}, mig.Offer{Whole: true, Partitions: true}},
-		"dynamic, Hopper, enabled":        {true, mig.State{Mode: on, Toggles: true, Partitions: 25}, mig.Offer{Whole: true, Partitions: true}},
-		"dynamic, Ampere, disabled":       {true, mig.State{Mode: off, Partitions: 25}, mig.Offer{Whole: true}},
-		"dynamic, Ampere, enabled":        {true, mig.State{Mode: on, Partitions: 25}, mig.Offer{Partitions: true}},
-		"dynamic, Ampere, waiting to end": {true, mig.State{Mode: mig.Mode{Capable: true, Current: true}, Partitions: 25}, mig.Offer{Partitions: true, Unhealthy: turning}},
-		"static, waiting to end":          {false, mig.State{Mode: mig.Mode{Capable: true, Current: true}, Foreign: 1}, mig.Offer{Static: true, Unhealthy: turning}},
+		"a GPU without MIG":              {true, state(mig.Mode{}, true, 0, 0), whole},
+		"static, disabled":               {false, state(off, false, 25, 0), whole},
+		"static, enabled without any":    {false, state(on, false, 25, 0), static},
+		"static, enabled with instances": {false, state(on, false, 25, 2), static},
+		"dynamic, no profile known":      {true, state(off, true, 0, 0), whole},
+		"dynamic, enabled, none known":   {true, state(on, true, 0, 0), mig.Offer{}},
+		"dynamic, others' instances":     {true, state(on, true, 25, 1), static},
+		"dynamic, Hopper, disabled":      {true, state(off, true, 25, 0), all},
+		"dynamic, Hopper, enabled":       {true, state(on, true, 25, 0), all},
+		"dynamic, Ampere, disabled":      {true, state(off, false, 25, 0), whole},
+		"dynamic, Ampere, enabled":       {true, state(on, false, 25, 0), parts},
+		"dynamic, Ampere, waiting to end": {
+			true, state(ending, false, 25, 0), mig.Offer{Partitions: true, Unhealthy: turning},
+		},
+		"static, waiting to end": {false, state(ending, false, 0, 1), mig.Offer{Static: true, Unhealthy: turning}},
 	} {
 		got := mig.Decide(test.dynamic, test.state)
 		got.Unhealthy, _, _ = strings.Cut(got.Unhealthy, ";")

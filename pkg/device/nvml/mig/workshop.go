@@ -111,23 +111,29 @@ func (w *Workshop) checkPlace(instances []Instance, parent string, o Order) erro
 		if !i.Overlaps(o.Partition.Placement) {
 			continue
 		}
-		entry, ours, err := w.Book.find(parent, i.Info.Id, i.Start)
-		switch {
-		case err != nil:
+		err := w.takenBy(parent, i)
+		var taken *TakenError
+		mine := errors.As(err, &taken) && taken.Claim == o.Claim && same(i.Partition, o.Partition)
+		if !mine {
 			return err
-		case ours && entry.Claim == o.Claim && same(i.Partition, o.Partition):
-		case ours:
-			return &TakenError{Instance: i, Claim: entry.Claim}
-		default:
-			return &TakenError{Instance: i}
 		}
 	}
 	return nil
 }
 
+// takenBy returns the error that an instance is in the way, with the claim that it was made for.
+func (w *Workshop) takenBy(parent string, i Instance) error {
+	entry, _, err := w.Book.find(parent, i.Info.Id, i.Start)
+	if err != nil {
+		return err
+	}
+	return &TakenError{Instance: i, Claim: entry.Claim}
+}
+
 func same(a, b Partition) bool { return a.Info.Id == b.Info.Id && a.Start == b.Start }
 
-func find(instances []Instance, p Partition) (Instance, bool) {
+// Find returns the instance at a partition.
+func Find(instances []Instance, p Partition) (Instance, bool) {
 	i := slices.IndexFunc(instances, func(i Instance) bool { return same(i.Partition, p) })
 	if i < 0 {
 		return Instance{}, false
@@ -137,7 +143,7 @@ func find(instances []Instance, p Partition) (Instance, bool) {
 
 // makeGPUInstance believes the state of the GPU more than a return code: a call that failed may have made it.
 func (w *Workshop) makeGPUInstance(gpu GPU, p Partition, before []Instance) (Instance, error) {
-	if there, ok := find(before, p); ok {
+	if there, ok := Find(before, p); ok {
 		return there, nil
 	}
 	placement := nvml.GpuInstancePlacement(p.Placement)
@@ -146,7 +152,7 @@ func (w *Workshop) makeGPUInstance(gpu GPU, p Partition, before []Instance) (Ins
 	if err != nil {
 		return Instance{}, errors.Join(unlessSuccess("create GPU instance", ret), err)
 	}
-	if made, ok := find(after, p); ok {
+	if made, ok := Find(after, p); ok {
 		return made, nil
 	}
 	if ret == nvml.SUCCESS {

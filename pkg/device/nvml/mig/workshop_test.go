@@ -148,11 +148,11 @@ func TestWhatFailsCanBeTakenBackAndMadeAgain(t *testing.T) {
 		fail func(sim *nvmltest.GPU)
 		want string // part of the error; none if it is success nevertheless
 	}{
-		"the mode":             {func(sim *nvmltest.GPU) { sim.Fail("SetMigMode", unknown) }, "enable MIG mode"},
-		"the mode, in use":     {func(sim *nvmltest.GPU) { sim.Fail("SetMigMode", manyTimes(nvml.ERROR_IN_USE)...) }, "monitoring agent"},
-		"the mode, busy twice": {func(sim *nvmltest.GPU) { sim.Fail("SetMigMode", nvml.ERROR_IN_USE) }, ""},
-		"the GPU instance":     {func(sim *nvmltest.GPU) { sim.Fail("CreateGpuInstance", unknown) }, "create GPU instance"},
-		"the compute instance": {func(sim *nvmltest.GPU) { sim.Fail("CreateComputeInstance", unknown) }, "create compute instance"},
+		"the mode":             {failing("SetMigMode", unknown), "enable MIG mode"},
+		"the mode, in use":     {failing("SetMigMode", manyTimes(nvml.ERROR_IN_USE)...), "monitoring agent"},
+		"the mode, busy once":  {failing("SetMigMode", nvml.ERROR_IN_USE), ""},
+		"the GPU instance":     {failing("CreateGpuInstance", unknown), "create GPU instance"},
+		"the compute instance": {failing("CreateComputeInstance", unknown), "create compute instance"},
 		"an error although it was made": {
 			func(sim *nvmltest.GPU) { sim.FailAfterCreate(nvml.ERROR_TIMEOUT) }, "",
 		},
@@ -168,7 +168,6 @@ func TestWhatFailsCanBeTakenBackAndMadeAgain(t *testing.T) {
 			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
 				t.Errorf("error %v, want …%s…", err, test.want)
 			}
-			b.sim.Fail("SetMigMode") // keeps what is planned
 			undo := remembered[len(remembered)-1]
 			if err := b.Destroy(t.Context(), b.gpu, order.Claim, order.Device, &undo); err != nil {
 				t.Error(err)
@@ -179,6 +178,10 @@ func TestWhatFailsCanBeTakenBackAndMadeAgain(t *testing.T) {
 			}
 		})
 	}
+}
+
+func failing(call string, codes ...nvml.Return) func(*nvmltest.GPU) {
+	return func(sim *nvmltest.GPU) { sim.Fail(call, codes...) }
 }
 
 func manyTimes(code nvml.Return) []nvml.Return { return slices.Repeat([]nvml.Return{code}, 5) }
@@ -245,6 +248,8 @@ func TestACrashBetweenAnyTwoChangesIsMended(t *testing.T) {
 	}
 }
 
+func ignore(mig.Undo) error { return nil }
+
 func (b *bench) foreign(t *testing.T) (own, foreign int) {
 	t.Helper()
 	instances, err := mig.Instances(b.gpu, b.gpu.Layout)
@@ -255,8 +260,8 @@ func (b *bench) foreign(t *testing.T) (own, foreign int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	others, own := mig.Foreign(instances, entries)
-	return own, len(others)
+	mine, others := mig.Divide(instances, entries)
+	return len(mine), len(others)
 }
 
 func TestSomebodyElsesInstancesAreLeftAlone(t *testing.T) {
@@ -279,7 +284,7 @@ func TestSomebodyElsesInstancesAreLeftAlone(t *testing.T) {
 	if err := b.Sweep(t.Context(), b.gpu, func(types.UID) bool { return false }); err != nil {
 		t.Error(err)
 	}
-	if err := b.Disable(t.Context(), b.gpu, "claim-b"); err == nil || !strings.Contains(err.Error(), "2g.20gb") {
+	if err := b.Disable(t.Context(), b.gpu, "claim-b", ignore); err == nil || !strings.Contains(err.Error(), "2g.20gb") {
 		t.Errorf("disabled MIG under an instance: %v", err)
 	}
 	b.has(t, "14@0")
@@ -364,7 +369,8 @@ func TestAmpereIsNeverToggled(t *testing.T) {
 	if err := b.Destroy(t.Context(), b.gpu, "claim-a", order.Device, nil); err != nil {
 		t.Error(err)
 	}
-	if err := b.Disable(t.Context(), b.gpu, "claim-b"); err == nil || !strings.Contains(err.Error(), "nvidia-smi -mig 0") {
+	err := b.Disable(t.Context(), b.gpu, "claim-b", ignore)
+	if err == nil || !strings.Contains(err.Error(), "nvidia-smi -mig 0") {
 		t.Errorf("error %v", err)
 	}
 	if b.sim.Calls("SetMigMode") != 0 || b.sim.Mode() != nvml.DEVICE_MIG_ENABLE {
@@ -380,7 +386,7 @@ func TestAWholeGPULeavesMIGModeAndGetsItBack(t *testing.T) {
 	b := newBench(t, gpus.H100_SXM5_80GB)
 	b.sim.SetMode(nvml.DEVICE_MIG_ENABLE, nvml.DEVICE_MIG_ENABLE)
 	for range 2 {
-		if err := b.Disable(t.Context(), b.gpu, "claim-a"); err != nil {
+		if err := b.Disable(t.Context(), b.gpu, "claim-a", ignore); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -398,7 +404,7 @@ func TestAWholeGPULeavesMIGModeAndGetsItBack(t *testing.T) {
 	if b.sim.Mode() != nvml.DEVICE_MIG_ENABLE || b.sim.Calls("SetMigMode") != 2 {
 		t.Errorf("mode %d after %d calls", b.sim.Mode(), b.sim.Calls("SetMigMode"))
 	}
-	if err := b.Disable(t.Context(), b.gpu, "claim-c"); err != nil {
+	if err := b.Disable(t.Context(), b.gpu, "claim-c", ignore); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Sweep(t.Context(), b.gpu, func(types.UID) bool { return false }); err != nil {
@@ -417,7 +423,7 @@ func TestWhatCannotBeSetBackIsReportedOnly(t *testing.T) {
 	if err := b.Destroy(t.Context(), b.gpu, "claim-a", order.Device, nil); err != nil || len(b.reports) != 1 {
 		t.Errorf("error %v, reports %v", err, b.reports)
 	}
-	if err := b.Disable(t.Context(), b.gpu, "claim-b"); err != nil || b.sim.Mode() != nvml.DEVICE_MIG_DISABLE {
+	if err := b.Disable(t.Context(), b.gpu, "claim-b", ignore); err != nil || b.sim.Mode() != nvml.DEVICE_MIG_DISABLE {
 		t.Errorf("the next user of the whole GPU: %v", err)
 	}
 	if err := b.Enable(t.Context(), b.gpu, "claim-b"); err != nil || b.sim.Mode() != nvml.DEVICE_MIG_DISABLE {

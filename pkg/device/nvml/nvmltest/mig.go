@@ -118,8 +118,8 @@ func (g *GPU) completeHandles() {
 	}
 }
 
-// device is the MIG device that a compute instance is. Its UUID says which, so that it is the same when it is made again
-// with the same numbers, as that of NVML.
+// device is the MIG device that a compute instance is. Its UUID says which, so that it is the same when it is made
+// again with the same numbers, as that of NVML.
 func (i *instance) device() *mock.Device {
 	return &mock.Device{
 		GetUUIDFunc: func() (string, nvml.Return) {

@@ -16,8 +16,8 @@ import (
 	"syscall"
 )
 
-// Where the daemon and its clients find each other. Both see the same paths: the daemon in a mount namespace of its own,
-// the clients in their containers. They are short because a socket's path may have 107 characters only.
+// Where the daemon and its clients find each other. Both see the same paths: the daemon in a mount namespace of its
+// own, the clients in their containers. They are short because a socket's path may have 107 characters only.
 const (
 	pipeInside = "/tmp/nvidia-mps"
 	logInside  = "/tmp/nvidia-log"
@@ -70,8 +70,8 @@ func (p process) alive() bool {
 	return err == nil && runs && start == p.Start
 }
 
-// RunDaemon is a program of its own, which [MPS] starts: it prepares its surroundings and becomes the control program of
-// MPS, as daemon or as the client that tells a daemon something. It never returns without an error.
+// RunDaemon is a program of its own, which [MPS] starts: it prepares its surroundings and becomes the control program
+// of MPS, as daemon or as the client that tells a daemon something. It never returns without an error.
 //
 // Its surroundings: a mount namespace of its own, in which the daemon's directories are at their short paths; the root
 // directory of the driver; and, for the daemon, a control group outside of its pod, so that it survives an update of
@@ -144,8 +144,8 @@ func (l launch) writeProcess() error {
 	return replace(filepath.Join(l.dir, processFile), raw)
 }
 
-// moveIn makes the daemon's directories appear at their short paths below the driver's root, which becomes the root. All
-// of it is seen by nobody else: this process has a mount namespace of its own.
+// moveIn makes the daemon's directories appear at their short paths below the driver's root, which becomes the root.
+// All of it is seen by nobody else: this process has a mount namespace of its own.
 func (l launch) moveIn() error {
 	inside := func(path string) string { return filepath.Join(l.root, path) }
 	var sources []*os.File

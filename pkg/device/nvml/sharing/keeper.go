@@ -102,8 +102,9 @@ func unlessSuccess(ret nvml.Return) error {
 	return fmt.Errorf("NVML: %w", ret)
 }
 
-// Apply gives a GPU the settings that a claim wants. It calls remember with all that will have been changed for the claim
-// before it changes more, and not at all if nothing is to be changed. The same claim may ask again: it gets the same.
+// Apply gives a GPU the settings that a claim wants. It calls remember with all that will have been changed for the
+// claim before it changes more, and not at all if nothing is to be changed. The same claim may ask again: it gets the
+// same.
 func (k *Keeper) Apply(ctx context.Context, gpu GPU, claim types.UID, want Want, remember func(Changes) error) error {
 	changes, err := k.read(gpu.UUID)
 	if err != nil {
@@ -154,8 +155,8 @@ func (k *Keeper) Apply(ctx context.Context, gpu GPU, claim types.UID, want Want,
 	return nil
 }
 
-// Restore brings back what was before Apply for a claim. undo is what was remembered; it may be nil, since the file knows
-// too, and it is the other way if the file was lost.
+// Restore brings back what was before Apply for a claim. undo is what was remembered; it may be nil, since the file
+// knows too, and it is the other way if the file was lost.
 func (k *Keeper) Restore(ctx context.Context, gpu GPU, claim types.UID, undo *Changes) error {
 	changes, err := k.read(gpu.UUID)
 	switch {

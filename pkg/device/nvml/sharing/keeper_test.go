@@ -28,7 +28,9 @@ echo "$@" >>"$dir/asked"
 [ "$1" = compute-policy ] || exit 1
 case $2 in
 --set-timeslice) echo "$3" >"$dir/slice" ;;
---list) echo "| GPU compute policies: |"; echo "|   0     Timeslice    | $(sed 's/0/Default/;s/1/Short/;s/2/Medium/;s/3/Long/' "$dir/slice") |" ;;
+--list)
+	echo "| GPU compute policies: |"
+	echo "|   0     Timeslice    | $(sed 's/0/Default/;s/1/Short/;s/2/Medium/;s/3/Long/' "$dir/slice") |" ;;
 esac
 `
 
@@ -155,6 +157,18 @@ func TestWhatSomebodyElseChangedStays(t *testing.T) {
 	}
 }
 
+func TestWhatWasBeforeIsNotForgottenWhenSomebodyElseChangesIt(t *testing.T) {
+	d := newDesk(t)
+	if _, err := d.apply(t, "a", longSlices()); err != nil {
+		t.Fatal(err)
+	}
+	d.file(t, "slice", "1\n")
+	remembered, err := d.apply(t, "a", longSlices()) // the kubelet asks again
+	if err != nil || len(remembered) != 1 || remembered[0].TimeSlice.Before != 2 || d.settings(t) != "0 3" {
+		t.Errorf("%v, remembered %v, settings %s", err, remembered, d.settings(t))
+	}
+}
+
 func TestALeftoverIsBroughtBackFirst(t *testing.T) {
 	d := newDesk(t)
 	exclusive := sharing.Want{ComputeMode: new(nvml.COMPUTEMODE_EXCLUSIVE_PROCESS)}
@@ -201,7 +215,8 @@ func TestSettingsThatCannotBeSet(t *testing.T) {
 }
 
 func TestWantOf(t *testing.T) {
-	config := func(strategy gpuv1alpha1.GpuSharingStrategy, interval gpuv1alpha1.TimeSliceInterval) *gpuv1alpha1.GpuConfig {
+	type interval = gpuv1alpha1.TimeSliceInterval
+	config := func(strategy gpuv1alpha1.GpuSharingStrategy, interval interval) *gpuv1alpha1.GpuConfig {
 		c := &gpuv1alpha1.GpuConfig{Sharing: &gpuv1alpha1.GpuSharing{Strategy: strategy}}
 		if interval != "" {
 			c.Sharing.TimeSlicingConfig = &gpuv1alpha1.TimeSlicingConfig{Interval: interval}
@@ -209,27 +224,30 @@ func TestWantOf(t *testing.T) {
 		gpuv1alpha1.SetDefaults(c)
 		return c
 	}
-	whole, part, admin := sharing.Group{Devices: 2}, sharing.Group{Devices: 1, MIG: 1}, sharing.Group{Devices: 1, Admin: true}
+	whole, part := sharing.Group{Devices: 2}, sharing.Group{Devices: 1, MIG: 1}
+	parts, admin := sharing.Group{Devices: 2, MIG: 2}, sharing.Group{Devices: 1, Admin: true}
 	exclusive := new(nvml.COMPUTEMODE_EXCLUSIVE_PROCESS)
+	mps := &gpuv1alpha1.MPSConfig{}
+	nothing := sharing.Want{}
 	for name, test := range map[string]struct {
 		config *gpuv1alpha1.GpuConfig
 		of     sharing.Group
 		want   sharing.Want
 		err    string
 	}{
-		"nothing said":                {config("TimeSlicing", ""), whole, sharing.Want{}, ""},
-		"nothing said, MIG":           {config("TimeSlicing", "Default"), part, sharing.Want{}, ""},
-		"nothing said, admin access":  {config("TimeSlicing", "Default"), admin, sharing.Want{}, ""},
+		"nothing said":                {config("TimeSlicing", ""), whole, nothing, ""},
+		"nothing said, MIG":           {config("TimeSlicing", "Default"), part, nothing, ""},
+		"nothing said, admin access":  {config("TimeSlicing", "Default"), admin, nothing, ""},
 		"long slices":                 {config("TimeSlicing", "Long"), whole, longSlices(), ""},
-		"slices of MIG":               {config("TimeSlicing", "Long"), part, sharing.Want{}, "with interval Long: is a setting of a whole GPU"},
-		"slices for admin access":     {config("TimeSlicing", "Long"), admin, sharing.Want{}, "admin access"},
+		"slices of MIG":               {config("TimeSlicing", "Long"), part, nothing, "Long: is a setting of a whole"},
+		"slices for admin access":     {config("TimeSlicing", "Long"), admin, nothing, "admin access"},
 		"exclusive":                   {config("Exclusive", ""), whole, sharing.Want{ComputeMode: exclusive}, ""},
-		"exclusive MIG":               {config("Exclusive", ""), part, sharing.Want{}, "Exclusive: is a setting of a whole GPU"},
-		"MPS":                         {config("MPS", ""), whole, sharing.Want{ComputeMode: exclusive, MPS: &gpuv1alpha1.MPSConfig{}}, ""},
-		"MPS on a MIG device":         {config("MPS", ""), part, sharing.Want{MPS: &gpuv1alpha1.MPSConfig{}}, ""},
-		"MPS on two MIG devices":      {config("MPS", ""), sharing.Group{Devices: 2, MIG: 2}, sharing.Want{}, "one MIG device only"},
-		"MPS for admin access":        {config("MPS", ""), admin, sharing.Want{}, "admin access"},
-		"parts, which are the mock's": {config("SpacePartitioning", ""), whole, sharing.Want{}, "use MPS, or a MIG device"},
+		"exclusive MIG":               {config("Exclusive", ""), part, nothing, "Exclusive: is a setting of a whole GPU"},
+		"MPS":                         {config("MPS", ""), whole, sharing.Want{ComputeMode: exclusive, MPS: mps}, ""},
+		"MPS on a MIG device":         {config("MPS", ""), part, sharing.Want{MPS: mps}, ""},
+		"MPS on two MIG devices":      {config("MPS", ""), parts, nothing, "one MIG device only"},
+		"MPS for admin access":        {config("MPS", ""), admin, nothing, "admin access"},
+		"parts, which are the mock's": {config("SpacePartitioning", ""), whole, nothing, "use MPS, or a MIG device"},
 	} {
 		got, err := sharing.WantOf(test.config, test.of)
 		if diff := cmp.Diff(test.want, got); diff != "" {

@@ -124,12 +124,13 @@ func (m *MPS) Start(ctx context.Context, id string, d Daemon) error {
 // layOut makes the directories and writes down what the daemon is to be.
 func (m *MPS) layOut(id string, d Daemon) error {
 	dir := filepath.Join(m.Dir, id)
-	for name, mode := range map[string]os.FileMode{pipeDir: 0o755, logDir: 0o755, shmDir: 0o777 | os.ModeSticky} {
+	for _, name := range []string{pipeDir, logDir, shmDir} {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(path, 0o755); err != nil {
 			return err
 		}
-		if err := os.Chmod(path, mode); err != nil { // whatever the umask
+		// The servers run as the users of the clients, whoever they are; nobody else sees the directories.
+		if err := os.Chmod(path, 0o777|os.ModeSticky); err != nil {
 			return err
 		}
 	}
@@ -224,7 +225,7 @@ func (m *MPS) spawn(ctx context.Context, id string) error {
 		if _, runs, err := statOf(c.Process.Pid); err != nil || !runs {
 			return m.ended(id)
 		}
-		if err := wait(ctx, pause); err != nil {
+		if err := wait(ctx); err != nil {
 			_ = c.Process.Kill()
 			return err
 		}
@@ -253,10 +254,9 @@ func (m *MPS) ended(id string) error {
 	return fmt.Errorf("it ended at once: %s", brief(string(wrote)))
 }
 
-const pause = 25 * time.Millisecond
-
-// wait returns after a pause, or with an error if ctx ends before.
-func wait(ctx context.Context, pause time.Duration) error {
+// wait returns after a short pause, or with an error if ctx ends before.
+func wait(ctx context.Context) error {
+	const pause = 25 * time.Millisecond
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
@@ -270,14 +270,14 @@ func wait(ctx context.Context, pause time.Duration) error {
 // awaitAnswer returns when the daemon answers.
 func (m *MPS) awaitAnswer(ctx context.Context, id string) error {
 	for {
-		_, answer := m.tell(ctx, id, "get_server_list")
+		answer := m.tell(ctx, id, "get_server_list")
 		if answer == nil {
 			return nil
 		}
 		if p, there := m.process(id); !there || !p.alive() {
 			return m.ended(id)
 		}
-		if err := wait(ctx, pause); err != nil {
+		if err := wait(ctx); err != nil {
 			return errors.Join(err, answer)
 		}
 	}
@@ -286,12 +286,12 @@ func (m *MPS) awaitAnswer(ctx context.Context, id string) error {
 // complaint finds what the control program says instead of ending with an error.
 var complaint = regexp.MustCompile(`(?i)\b(cannot|could not|invalid|error|fail(ed|ure)?|unknown|unrecogni[sz]ed)\b`)
 
-// tell has a client of the control program send one command, and returns the answer.
-func (m *MPS) tell(ctx context.Context, id, command string) (string, error) {
+// tell has a client of the control program send one command.
+func (m *MPS) tell(ctx context.Context, id, command string) error {
 	const patience = 3 * time.Second
 	client, err := m.helper(id, "-client")
 	if err != nil {
-		return "", err
+		return err
 	}
 	client.Stdin = strings.NewReader(command + "\n")
 	text, err := answer(ctx, patience, client)
@@ -299,9 +299,9 @@ func (m *MPS) tell(ctx context.Context, id, command string) (string, error) {
 		err = errors.New(brief(text))
 	}
 	if err != nil {
-		return "", fmt.Errorf("tell it %q: %w", command, err)
+		return fmt.Errorf("tell it %q: %w", command, err)
 	}
-	return text, nil
+	return nil
 }
 
 // configure tells the daemon its limits, once for each process that it is.
@@ -324,7 +324,7 @@ func (m *MPS) configure(ctx context.Context, id string, d Daemon) error {
 		}
 	}
 	for _, command := range commands {
-		if _, err := m.tell(ctx, id, command); err != nil {
+		if err := m.tell(ctx, id, command); err != nil {
 			return err
 		}
 	}
@@ -360,14 +360,14 @@ func (m *MPS) end(ctx context.Context, id string) error {
 	}
 	const polite, soon = 2 * time.Second, time.Second
 	if p.alive() {
-		_, _ = m.tell(ctx, id, "quit")
+		_ = m.tell(ctx, id, "quit")
 	}
 	for _, next := range []struct {
 		patience time.Duration
 		signal   syscall.Signal
 	}{{polite, syscall.SIGTERM}, {soon, syscall.SIGKILL}, {polite, 0}} {
 		limit, cancel := context.WithTimeout(ctx, next.patience)
-		for p.alive() && wait(limit, pause) == nil {
+		for p.alive() && wait(limit) == nil {
 			continue
 		}
 		cancel()
@@ -484,7 +484,7 @@ func (m *MPS) lock(ctx context.Context, id string) (unlock func(), err error) {
 		if err != nil && !errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, err
 		}
-		if err := wait(ctx, pause); err != nil {
+		if err := wait(ctx); err != nil {
 			return nil, fmt.Errorf("wait for somebody else who starts or stops it: %w", err)
 		}
 	}

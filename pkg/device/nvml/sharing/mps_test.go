@@ -54,7 +54,7 @@ const claimA, claimB = "00000000-0000-4000-8000-00000000000a", "00000000-0000-40
 // newMPS has daemons end with the test.
 func newMPS(t *testing.T, plain bool) *sharing.MPS {
 	t.Helper()
-	base, err := os.MkdirTemp("", "m") // short, for the sockets of plain daemons
+	base, err := os.MkdirTemp("", "m") //nolint:usetesting // short, for the sockets of plain daemons
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -97,8 +97,8 @@ func wantOf(sharing *gpuv1alpha1.GpuSharing) (Want, error) {
 		}
 		return Want{ComputeMode: new(nvml.COMPUTEMODE_DEFAULT), TimeSlice: &slice}, nil
 	default:
-		return Want{}, fmt.Errorf("strategy %s: these GPUs do not have it; use MPS, or a MIG device, which is a part of a GPU",
-			sharing.Strategy)
+		return Want{}, fmt.Errorf("strategy %s: these GPUs do not have it; use MPS, or a MIG device, which is a part of "+
+			"a GPU", sharing.Strategy)
 	}
 }
 

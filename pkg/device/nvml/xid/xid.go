@@ -57,7 +57,7 @@ func policies() map[uint64]Policy {
 		64:  {Fatal, "bad memory could not be replaced by spare memory; reset the GPU, and if it comes again replace it"},
 		68:  {Harmless, "a program's video work caused an error"},
 		74:  {Fatal, "an NVLink connection has an error; reset the GPU and look at its NVLink partners"},
-		79:  {Fatal, "the GPU has fallen off the bus; reboot the node, and if it comes again look at power, seat and cooling"},
+		79:  {Fatal, "the GPU has fallen off the bus; reboot the node; if it comes again, see its power and seat"},
 		92:  {Degraded, "memory has many errors that could be corrected; run a diagnosis"},
 		94:  {Degraded, "a memory error that cannot be corrected hit one program only; reset the GPU when it is idle"},
 		95:  {Fatal, "a memory error that cannot be corrected may have hit all programs; reset the GPU"},

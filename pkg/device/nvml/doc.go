@@ -6,10 +6,13 @@
 // # How it looks at the hardware
 //
 // There is one [session] with the library for the life of the process. It begins when the library is found, which may
-// be long after the process began, and ends when the driver says that it is over or another version is there. A look
-// ([Backend.Devices]) asks every GPU at the same time, each in a goroutine of its own, because no call of the library
-// can be cancelled: a GPU that does not answer in time costs that GPU and nobody waits for it twice ([slot]). What
-// never changes while a session lasts is asked once for each GPU ([facts]).
+// be long after the process began, and ends when the driver says that it is over or another version is there. A process
+// can load one library in its life: where another file takes its place, only a new process can go on
+// ([device.ErrNeedsRestart]).
+//
+// A look ([Backend.Devices]) asks every GPU at the same time, each in a goroutine of its own, because no call of the
+// library can be cancelled: a GPU that does not answer in time costs that GPU and nobody waits for it twice ([slot]).
+// What never changes while a session lasts is asked once for each GPU ([facts]).
 //
 // # What containers get
 //

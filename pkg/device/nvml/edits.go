@@ -95,6 +95,7 @@ func (o Options) generate(lib *recording, f facts) (injection, error) {
 		return injection{}, fmt.Errorf("device %s: NVML does not tell its minor number, without which nobody knows "+
 			"which device node is its own", gpuName(f.uuid))
 	}
+	o = o.withoutLinks()
 	devRoot, _ := o.devRoots()
 	generator, err := nvcdi.New(
 		nvcdi.WithMode(nvcdi.ModeNvml),
@@ -132,6 +133,17 @@ func (o Options) generate(lib *recording, f facts) (injection, error) {
 	made.common.Env = without(made.common.Env, visibleDevices)
 	made.device.Env = append(without(made.device.Env, visibleDevices), visibleDevices+"=void")
 	return made, nil
+}
+
+// withoutLinks resolves symbolic links in the roots: nvcdi resolves those of the files below them and takes what does
+// not begin with the root for a path in the container.
+func (o Options) withoutLinks() Options {
+	for _, root := range []*string{&o.DriverRoot, &o.DevRoot} {
+		if resolved, err := filepath.EvalSymlinks(*root); *root != "" && err == nil {
+			*root = resolved
+		}
+	}
+	return o
 }
 
 // notReady says what a container would lack.

@@ -4,6 +4,7 @@ package nvml
 
 import (
 	"encoding/binary"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -138,8 +139,10 @@ func (b *Backend) probe(s *session, g *gpu, handle nvml.Device) probe {
 	switch {
 	case err == nil:
 		p.action = new(nvml.DeviceGpuRecoveryAction(binary.NativeEndian.Uint32(values[0].Value[:])))
-	case meansSick(err):
+	case errors.Is(err, nvml.ERROR_GPU_IS_LOST), errors.Is(err, nvml.ERROR_RESET_REQUIRED):
 		p.sick = "the GPU does not work: " + err.Error()
+	case errors.Is(err, nvml.ERROR_INVALID_ARGUMENT), errors.Is(err, nvml.ERROR_NOT_FOUND):
+		// a driver older than the question (565)
 	case !isUnsupported(err):
 		b.warnOnce("a GPU does not tell what recovery it needs", "gpu", g.uuid, "err", err)
 	}

@@ -53,6 +53,9 @@ func TestWhatAContainerGets(t *testing.T) {
 	if diff := cmp.Diff(grants[0].Common, grants[1].Common); diff != "" {
 		t.Errorf("what is common differs: %s", diff)
 	}
+	for _, node := range slices.Concat(grants[0].Edits.DeviceNodes, grants[0].Common.DeviceNodes) {
+		node.GID = nil // is that of who runs the test, who made the nodes
+	}
 	golden(t, "edits.yaml", map[string]any{"gpu": grants[0].Edits, "common": grants[0].Common})
 	for _, grant := range grants {
 		if !slices.Contains(grant.Edits.Env, "NVIDIA_VISIBLE_DEVICES=void") {
@@ -201,6 +204,21 @@ func TestWhatUsuallyIsThereIsLookedForAgain(t *testing.T) {
 	charDevice(t, file)
 	if !hasNode(prepareOne(t, n, name).Common, "/dev/nvidia-uvm") {
 		t.Error("the edits without nvidia-uvm were kept")
+	}
+}
+
+func TestADriverRootThatIsALink(t *testing.T) {
+	var link string
+	n := newNode(t, dgxh100.New(), func(o *Options) {
+		link = filepath.Join(filepath.Dir(o.DriverRoot), "link")
+		symlink(t, o.DriverRoot, link)
+		o.DriverRoot, o.DevRoot = link, link
+	})
+	want := newNode(t, dgxh100.New())
+	name := n.look(t)[0].Name
+	want.look(t)
+	if diff := cmp.Diff(prepareOne(t, want, name), prepareOne(t, n, name)); diff != "" {
+		t.Errorf("the edits differ (-without link +with link):\n%s", diff)
 	}
 }
 

@@ -127,7 +127,7 @@ func TestConformanceWithSharing(t *testing.T) {
 	}
 }
 
-// unlessAdmin gives requests for admin access the default configuration, as the claim room does: another one is refused.
+// unlessAdmin gives requests for admin access the default configuration, as the claim room does: others are refused.
 type unlessAdmin struct{ *node }
 
 func (u unlessAdmin) Prepare(ctx context.Context, r device.Request) ([]device.Grant, error) {

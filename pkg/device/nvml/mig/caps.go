@@ -23,8 +23,8 @@ type Capability struct {
 	Major, Minor int64
 }
 
-// Capabilities returns the device nodes for the GPU instance and the compute instance of GPU number minor, as the driver
-// of the kernel below root ("/", where proc/ is) has numbered them now. The numbers change with each boot.
+// Capabilities returns the device nodes for the GPU instance and the compute instance of GPU number minor, as the
+// kernel's driver has numbered them now, below root ("/", where proc/ is). The numbers change with each boot.
 func Capabilities(root string, minor int, gi, ci uint32) ([]Capability, error) {
 	major, err := capabilityMajor(root)
 	if err != nil {

@@ -11,10 +11,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// A GPU has one counter set (KEP-4815), named after the device that is the whole GPU. It counts engines and memory, and
-// each memory slice by itself: two partitions that overlap want the same slice, of which there is one. The scheduler
-// therefore never gives out both. Where these would let more instances of a profile be than NVML allows, the profile has
-// a counter of its own.
+// A GPU has one counter set (KEP-4815), named after the device that is the whole GPU. It counts engines and memory,
+// and each memory slice by itself: two partitions that overlap want the same slice, of which there is one. The
+// scheduler therefore never gives out both. Where these would let more instances of a profile be than NVML allows, the
+// profile has a counter of its own.
 
 // quantity is one thing that a profile has a number of.
 type quantity struct {
@@ -28,7 +28,10 @@ type quantity struct {
 func quantities() []quantity {
 	type info = nvml.GpuInstanceProfileInfo
 	return []quantity{
-		{"multiprocessors", "multiprocessors", func(i info) int64 { return int64(i.MultiprocessorCount) }, resource.DecimalSI},
+		{
+			"multiprocessors", "multiprocessors",
+			func(i info) int64 { return int64(i.MultiprocessorCount) }, resource.DecimalSI,
+		},
 		{"copyEngines", "copy-engines", func(i info) int64 { return int64(i.CopyEngineCount) }, resource.DecimalSI},
 		{"decoders", "decoders", func(i info) int64 { return int64(i.DecoderCount) }, resource.DecimalSI},
 		{"encoders", "encoders", func(i info) int64 { return int64(i.EncoderCount) }, resource.DecimalSI},

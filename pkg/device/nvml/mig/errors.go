@@ -33,8 +33,8 @@ type InUseError struct {
 }
 
 func (e *InUseError) Error() string {
-	return fmt.Sprintf("%s is used by some process (NVML: %v); stop it: a container that is still ending, or a monitoring "+
-		"agent such as DCGM (fuser -v /dev/nvidia* on the node shows which)", e.What, e.Cause)
+	return fmt.Sprintf("%s is used by some process (NVML: %v); stop it: a container that is still ending, or a "+
+		"monitoring agent such as DCGM (fuser -v /dev/nvidia* on the node shows which)", e.What, e.Cause)
 }
 
 // Unwrap returns what NVML said.

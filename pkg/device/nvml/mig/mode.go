@@ -37,9 +37,9 @@ func (w *Workshop) enable(ctx context.Context, gpu GPU) error {
 	return nil
 }
 
-// Disable takes a GPU that is to be used as a whole out of MIG mode and writes down for whom. It refuses while there are
-// instances. Where somebody else had enabled it, remember is called before. Without need it changes nothing; it makes
-// one call to NVML then.
+// Disable takes a GPU that is to be used as a whole out of MIG mode and writes down for whom. It refuses while there
+// are instances. Where somebody else had enabled it, remember is called before. Without need it changes nothing; it
+// makes one call to NVML then.
 func (w *Workshop) Disable(ctx context.Context, gpu GPU, claim types.UID, remember func(Undo) error) error {
 	mode, err := ReadMode(gpu)
 	if err != nil {

@@ -5,7 +5,6 @@ package sharing
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -112,9 +111,9 @@ func (l launch) run(cgroups string) error {
 		if err != nil {
 			return err
 		}
-		environment = append(environment, "CUDA_VISIBLE_DEVICES="+strings.Join(spec.UUIDs, ","))
+		environment = append(environment, spec.environment()...)
 		arguments = append(arguments, "-f")
-		leaveControlGroup(cgroups)
+		l.leaveControlGroup(cgroups)
 		if err := l.writeProcess(); err != nil {
 			return err
 		}
@@ -129,6 +128,25 @@ func (l launch) run(cgroups string) error {
 		return fmt.Errorf("execute %s below %s: %w", l.program, l.root, err)
 	}
 	return nil
+}
+
+// environment has the limits too: between its start and the first command the daemon serves clients already. It counts
+// the devices in the order of CUDA_VISIBLE_DEVICES.
+func (d Daemon) environment() []string {
+	all := []string{"CUDA_VISIBLE_DEVICES=" + strings.Join(d.UUIDs, ",")}
+	if d.ThreadPercentage != nil {
+		all = append(all, fmt.Sprintf("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE=%d", *d.ThreadPercentage))
+	}
+	var limits []string
+	for i, uuid := range d.UUIDs {
+		if limit := d.MemoryLimits[uuid]; limit != "" {
+			limits = append(limits, fmt.Sprintf("%d=%s", i, limit))
+		}
+	}
+	if len(limits) > 0 {
+		all = append(all, "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT="+strings.Join(limits, ","))
+	}
+	return all
 }
 
 // writeProcess says which process the daemon is, before it is one: whoever comes later finds it, or nothing to find.
@@ -175,21 +193,4 @@ func (l launch) moveIn() error {
 		return fmt.Errorf("change the root directory to %s: %w", l.root, err)
 	}
 	return os.Chdir("/")
-}
-
-// leaveControlGroup moves this process out of its pod's control group where it can. Where it cannot, the daemon ends
-// with the pod, and the next one starts it again.
-func leaveControlGroup(cgroups string) {
-	if cgroups == "" {
-		return
-	}
-	const name = "dragoman-mps"
-	if _, err := os.Stat(filepath.Join(cgroups, "cgroup.controllers")); err != nil {
-		return // the old kind, where each controller has a tree of its own
-	}
-	group := filepath.Join(cgroups, name)
-	if err := os.Mkdir(group, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
-		return
-	}
-	_ = os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte(strconv.Itoa(os.Getpid())), 0o644)
 }

@@ -53,7 +53,7 @@ func besidePods(line string) (controllers, group string, ok bool) {
 		return "", "", false // version 2, or nothing that the kernel writes
 	}
 	parts := strings.Split(fields[2], "/")
-	pods := slices.IndexFunc(parts, func(part string) bool { return strings.HasPrefix(part, "kubepods") })
+	pods := slices.IndexFunc(parts, func(part string) bool { return strings.Contains(part, "kubepods") })
 	if pods < 0 {
 		return "", "", false
 	}

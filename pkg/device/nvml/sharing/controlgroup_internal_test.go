@@ -22,6 +22,10 @@ func TestBesidePods(t *testing.T) {
 		"a pod of a kubelet in a group": {
 			"3:cpu,cpuacct:/docker/n/kubelet/kubepods/pod1/c1", "cpu,cpuacct", "/docker/n/kubelet/dragoman-mps",
 		},
+		"a pod of systemd, of a kubelet in a group": {
+			"9:pids:/docker/n/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod1.slice/cri-c1.scope", "pids",
+			"/docker/n/kubelet.slice/dragoman-mps",
+		},
 		"a process of the host":          {"4:memory:/user.slice", "", ""},
 		"version 2 beside version 1":     {"0::/kubepods/pod1/c1", "", ""},
 		"nothing that the kernel writes": {"memory", "", ""},

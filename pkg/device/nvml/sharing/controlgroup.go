@@ -45,12 +45,13 @@ func moveInto(group string) error {
 	return os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte(strconv.Itoa(os.Getpid())), 0o644)
 }
 
-// besidePods reads a line of /proc/self/cgroup about control groups of version 1, where each set of controllers has a
-// tree of its own (cgroups(7)). It returns the controllers and the group for daemons; false outside of a pod.
+// besidePods reads a line of /proc/self/cgroup where control groups are of version 1: each set of controllers has a tree
+// of its own (cgroups(7)). It returns the controllers, none for a tree of version 2 beside them, and the group for
+// daemons; false outside of a pod.
 func besidePods(line string) (controllers, group string, ok bool) {
 	fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
-	if len(fields) != 3 || fields[1] == "" {
-		return "", "", false // version 2, or nothing that the kernel writes
+	if len(fields) != 3 {
+		return "", "", false
 	}
 	parts := strings.Split(fields[2], "/")
 	pods := slices.IndexFunc(parts, func(part string) bool { return strings.Contains(part, "kubepods") })
@@ -68,11 +69,14 @@ func (l launch) leaveTree(controllers, group string) error {
 		return err
 	}
 	defer func() { _ = os.Remove(tree) }()
-	options := controllers
+	kind, options := "cgroup", controllers
+	if controllers == "" { // that of version 2 beside them, by which systemd knows whom to end
+		kind = "cgroup2"
+	}
 	if strings.HasPrefix(controllers, "name=") {
 		options = "none," + controllers
 	}
-	if err := syscall.Mount("cgroup", tree, "cgroup", 0, options); err != nil {
+	if err := syscall.Mount(kind, tree, kind, 0, options); err != nil {
 		return err
 	}
 	defer func() { _ = syscall.Unmount(tree, syscall.MNT_DETACH) }()

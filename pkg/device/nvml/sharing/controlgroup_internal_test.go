@@ -27,7 +27,7 @@ func TestBesidePods(t *testing.T) {
 			"/docker/n/kubelet.slice/dragoman-mps",
 		},
 		"a process of the host":          {"4:memory:/user.slice", "", ""},
-		"version 2 beside version 1":     {"0::/kubepods/pod1/c1", "", ""},
+		"version 2 beside version 1":     {"0::/kubepods/pod1/c1", "", "/dragoman-mps"},
 		"nothing that the kernel writes": {"memory", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -45,8 +45,8 @@ func moveInto(group string) error {
 	return os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte(strconv.Itoa(os.Getpid())), 0o644)
 }
 
-// besidePods reads a line of /proc/self/cgroup where control groups are of version 1: each set of controllers has a tree
-// of its own (cgroups(7)). It returns the controllers, none for a tree of version 2 beside them, and the group for
+// besidePods reads a line of /proc/self/cgroup where control groups are of version 1: each set of controllers has a
+// tree of its own (cgroups(7)). It returns the controllers, none for a tree of version 2 beside them, and the group for
 // daemons; false outside of a pod.
 func besidePods(line string) (controllers, group string, ok bool) {
 	fields := strings.SplitN(strings.TrimSpace(line), ":", 3)

@@ -75,7 +75,7 @@ e2e: build build-nvml build-fake $(HELM) ## process and end-to-end tests on a ki
 
 .PHONY: gpu-check
 gpu-check: build-nvml ## on a machine with NVIDIA GPUs: what the backend sees and does there; changes nothing (ARGS=--help)
-	@go run ./pkg/device/nvml/gpucheck --cdi-hook $(CURDIR)/bin/nvml/nvidia-cdi-hook $(ARGS)
+	@go run ./cmd/gpucheck --cdi-hook $(CURDIR)/bin/nvml/nvidia-cdi-hook $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (30s)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"debug/elf"
 	"errors"
@@ -11,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"example.com/dragoman/e2e/debian"
 )
 
 // find returns a statically linked busybox and the names of its applets.
@@ -22,7 +23,7 @@ func find(ctx context.Context) (program []byte, applets []string, err error) {
 			return nil, nil, fmt.Errorf("make a directory for the package: %w", err)
 		}
 		defer func() { _ = os.RemoveAll(dir) }()
-		if path, err = unpack(ctx, dir); err != nil {
+		if path, err = fetched(ctx, dir); err != nil {
 			return nil, nil, fmt.Errorf("fetch the Debian package busybox-static (or install it yourself: "+
 				"apt-get install busybox-static): %w", err)
 		}
@@ -49,39 +50,16 @@ func static(path string) bool {
 	return !slices.ContainsFunc(file.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP })
 }
 
-// unpack fetches the package into dir and returns where its program is. Nothing is installed on the machine.
-func unpack(ctx context.Context, dir string) (string, error) {
-	if err := command(ctx, dir, "apt-get", "download", "-q", "busybox-static"); err != nil {
-		// A machine whose package lists were never fetched, or are too old for what the mirror has now.
-		if err := command(ctx, dir, "apt-get", "update", "-q"); err != nil {
-			return "", err
-		}
-		if err := command(ctx, dir, "apt-get", "download", "-q", "busybox-static"); err != nil {
-			return "", err
-		}
-	}
-	packages, err := filepath.Glob(filepath.Join(dir, "*.deb"))
-	if err != nil || len(packages) != 1 {
-		return "", errors.Join(fmt.Errorf("%d packages came, expected 1", len(packages)), err)
-	}
-	if err := command(ctx, dir, "dpkg", "-x", packages[0], "root"); err != nil {
+// fetched returns the program of the package, which is unpacked below dir.
+func fetched(ctx context.Context, dir string) (string, error) {
+	root, err := debian.Unpack(ctx, dir, "busybox-static")
+	if err != nil {
 		return "", err
 	}
-	for _, path := range []string{"root/bin/busybox", "root/usr/bin/busybox"} {
-		if path = filepath.Join(dir, path); static(path) {
+	for _, path := range []string{"bin/busybox", "usr/bin/busybox"} {
+		if path = filepath.Join(root, path); static(path) {
 			return path, nil
 		}
 	}
 	return "", errors.New("the package holds no statically linked bin/busybox")
-}
-
-func command(ctx context.Context, dir, name string, args ...string) error {
-	c := exec.CommandContext(ctx, name, args...)
-	c.Dir = dir
-	var output bytes.Buffer
-	c.Stdout, c.Stderr = &output, &output
-	if err := c.Run(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", strings.Join(c.Args, " "), err, bytes.TrimSpace(output.Bytes()))
-	}
-	return nil
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
@@ -31,6 +33,11 @@ func unpackAll(t *testing.T, archive []byte) (files map[string][]byte, links map
 	}
 }
 
+func digest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
 func TestImageIsWhatEnginesRead(t *testing.T) {
 	archive, err := image([]byte("program"), []string{"cat", "sh"}, "busybox:1.36")
 	if err != nil {
@@ -57,7 +64,7 @@ func TestImageIsWhatEnginesRead(t *testing.T) {
 		t.Fatalf("%v: the config is %s", err, files[manifest[0].Config])
 	}
 	layer := files[manifest[0].Layers[0]]
-	if ids := config.RootFS.DiffIDs; config.OS != "linux" || len(ids) != 1 || ids[0] != "sha256:"+sum(layer) {
+	if ids := config.RootFS.DiffIDs; config.OS != "linux" || len(ids) != 1 || ids[0] != digest(layer) {
 		t.Errorf("the config does not name the layer by its content: %+v", config)
 	}
 	inside, links := unpackAll(t, layer)

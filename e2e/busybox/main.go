@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"example.com/dragoman/e2e/imagefile"
 )
 
 func main() {
@@ -41,13 +43,5 @@ func run(ctx context.Context, output, tag string) error {
 	if err != nil {
 		return fmt.Errorf("make the image %s: %w", tag, err)
 	}
-	// Under its own name only when it is whole: an interrupted run must not leave half an archive behind.
-	unfinished := output + ".new"
-	if err := os.WriteFile(unfinished, archive, 0o644); err != nil {
-		return fmt.Errorf("write the image: %w", err)
-	}
-	if err := os.Rename(unfinished, output); err != nil {
-		return fmt.Errorf("write the image: %w", err)
-	}
-	return nil
+	return imagefile.Write(output, archive)
 }

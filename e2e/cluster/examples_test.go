@@ -78,6 +78,7 @@ func everyExampleHasATest() types.Feature {
 		for i := range folders {
 			folders[i] = filepath.Base(folders[i])
 		}
+		tested = append(tested, "11-part-of-a-gpu") // made-up devices have no parts; see TestGPUsOneByOne
 		if slices.Sort(tested); !slices.Equal(tested, folders) {
 			t.Errorf("examples are %v, tested are %v", folders, tested)
 		}
@@ -354,6 +355,25 @@ func exampleAdminAccess() types.Feature {
 		err := s.apply(t.Context(), "08-admin-access/refused")
 		if !apierrors.IsForbidden(err) && !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "admin-access") {
 			t.Errorf("it says: %v", err)
+		}
+	})).Feature()
+}
+
+func exampleMPS() types.Feature {
+	s, f := example("10-sharing-with-mps", 1)
+	return f.Assess("both containers have the same device, with the configuration", assess(func(t *testing.T) {
+		pod := s.running(t, "pod0")
+		claim := s.onlyClaim(t, pod)
+		for _, container := range []string{"ctr0", "ctr1"} {
+			seen := s.look(t, "pod0", container)
+			seen.expect(t, claim, allocated(t, claim)...)
+			for what, expected := range map[string]string{
+				"SHARING_STRATEGY": "MPS", "ACTIVE_THREAD_PERCENTAGE": "50", "PINNED_MEMORY_LIMIT": "10Gi",
+			} {
+				if got := seen.of(seen.devices()[0], what); got != expected {
+					t.Errorf("container %s: %s is %q, expected %q", container, what, got, expected)
+				}
+			}
 		}
 	})).Feature()
 }

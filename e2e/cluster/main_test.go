@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,6 +39,9 @@ var (
 	nodeimage, clusterName string
 	// controlPlane and worker are the two nodes. Pods go to the worker unless they tolerate the other's taint.
 	controlPlane, worker node
+	// keepsTaints, keepsCounters and keepsPodHealth say what the API server does with optional fields, of devices and in
+	// the status of pods. They became the default in Kubernetes 1.36.
+	keepsTaints, keepsCounters, keepsPodHealth bool
 )
 
 func TestMain(m *testing.M) {
@@ -60,6 +65,11 @@ func run(m *testing.M) (int, error) {
 	}
 	defer lock.Close() //nolint:errcheck // it was only read
 	fmt.Println("Kubernetes", version.GitVersion)
+	minor, err := strconv.Atoi(strings.TrimSuffix(version.Minor, "+"))
+	if err != nil {
+		return 0, fmt.Errorf("read the version of Kubernetes: %w", err)
+	}
+	keepsTaints, keepsCounters, keepsPodHealth = minor >= 36, minor >= 36, minor >= 36
 	if restConfig, err = clientcmd.BuildConfigFromFlags("", values["KUBECONFIG"]); err != nil {
 		return 0, fmt.Errorf("read the kubeconfig: %w", err)
 	}
@@ -77,7 +87,11 @@ func run(m *testing.M) (int, error) {
 	}
 	config := envconf.NewWithKubeConfig(values["KUBECONFIG"]).WithParallelTestEnabled()
 	testenv = env.NewWithConfig(config)
-	return testenv.Run(m), nil
+	code := testenv.Run(m)
+	if installedBackend != "" { // the other tests expect the driver that "make e2e" installed
+		return code, installBackend(context.Background(), "--backend", "mock")
+	}
+	return code, nil
 }
 
 // findNodes finds the two nodes that run a kubelet.

@@ -15,6 +15,7 @@ func TestSideBySide(t *testing.T) {
 		examplePrioritizedList(),
 		exampleAdminAccess(),
 		exampleJobFailedReplacement(),
+		exampleMPS(),
 		everyExampleHasATest(),
 		slicesOfBothNodes(),
 		nothingIsLeftOfAPod(),
@@ -34,4 +35,41 @@ func TestOneByOne(t *testing.T) {
 		driverUpdated(),
 		nodeRestarted(),
 	)
+}
+
+// TestGPUsSideBySide, TestGPUsOneByOne and TestGPUsCutOnDemand do the same with the backend for NVIDIA's GPUs.
+func TestGPUsSideBySide(t *testing.T) {
+	useGPUs(t)
+	testenv.TestInParallel(t,
+		slicesOfGPUs(),
+		gpuExample("01-one-device", 1),
+		gpuExample("02-two-devices-match-attribute", 2),
+		gpuExample("04-shared-by-containers", 1),
+		gpuExample("05-shared-by-pods", 1),
+		fallbackOfAList(),
+		gpuExample("08-admin-access", 1, "dragoman-08-admin"),
+		gpuExample("09-job-failed-replacement", 1),
+		settings(),
+	)
+}
+
+func TestGPUsOneByOne(t *testing.T) {
+	useGPUs(t)
+	testenv.Test(t,
+		spacePartitioningIsRefused(),
+		sharedByMPS(),
+		sickGPU(),
+		driverComesLater(),
+		cannotLook(),
+		cutByHand(),
+	)
+}
+
+func TestGPUsCutOnDemand(t *testing.T) {
+	useGPUs(t, "--dynamic-mig")
+	if keepsCounters {
+		testenv.Test(t, cutOnDemand())
+	} else {
+		testenv.Test(t, notCutWithoutCounters())
+	}
 }

@@ -23,10 +23,11 @@ const (
 
 // demo holds where the parts are; its methods are the verbs.
 type demo struct {
-	out                              io.Writer
-	name, cache, kubernetes, profile string
-	nodeimage, helm, driver, busybox string
-	env                              []string // of the cluster: DOCKER_HOST, KUBECONFIG, PATH
+	out                                       io.Writer
+	name, cache, kubernetes, backend, profile string
+	nodeimage, helm, driver, busybox          string
+	gpu                                       gpuParts
+	env                                       []string // of the cluster: DOCKER_HOST, KUBECONFIG, PATH
 }
 
 func (d *demo) up(ctx context.Context) error {
@@ -46,25 +47,18 @@ func (d *demo) install(ctx context.Context) error {
 	if err := d.useCluster(ctx); err != nil {
 		return err
 	}
-	tag, err := tagOf(d.driver)
-	if err != nil {
-		return err
-	}
-	image := repository + ":" + tag
 	scratch, err := os.MkdirTemp("", "dragoman-images-")
 	if err != nil {
 		return fmt.Errorf("make a directory for image archives: %w", err)
 	}
 	defer os.RemoveAll(scratch)
-	archive, pods := filepath.Join(scratch, "dragoman.tar"), filepath.Join(scratch, "busybox.tar")
-	steps := []step{
-		{"build the driver's image " + image, d.command("docker", "build", "-q", "--target", "prebuilt", "-t", image, ".")},
-		{"write it to a file", d.command("docker", "save", "-o", archive, image)},
-		{"make the image of the example pods", d.command(d.busybox, "-o", pods)},
-		{"load both into the nodes", d.command(d.nodeimage, d.nodeimageArgs("load", "--name", d.name, archive, pods)...)},
-		{"install the chart", d.command(d.helm, "upgrade", "--install", "dragoman", "deployments/helm/dragoman",
-			"--namespace", namespace, "--create-namespace", "--wait", "--timeout", "3m",
-			"--set", "image.repository="+repository, "--set", "image.tag="+tag, "--set", "mock.profile="+d.profile)},
+	plan := d.installMock
+	if d.backend == "nvml" {
+		plan = d.installNVML
+	}
+	steps, err := plan(ctx, scratch)
+	if err != nil {
+		return err
 	}
 	for _, s := range steps {
 		if err := s.run(ctx, d.out); err != nil {
@@ -72,6 +66,35 @@ func (d *demo) install(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (d *demo) installMock(_ context.Context, scratch string) ([]step, error) {
+	tag, err := tagOf(d.driver)
+	if err != nil {
+		return nil, err
+	}
+	image := repository + ":" + tag
+	build := d.command("docker", "build", "-q", "--target", "prebuilt", "-t", image, ".")
+	steps := append([]step{{"build the driver's image " + image, build}}, d.load(scratch, image)...)
+	return append(steps, d.chart(tag, "--set", "mock.profile="+d.profile)), nil
+}
+
+// load brings the driver's image and that of the example pods to the nodes.
+func (d *demo) load(scratch, image string) []step {
+	archive, pods := filepath.Join(scratch, "dragoman.tar"), filepath.Join(scratch, "busybox.tar")
+	return []step{
+		{"write it to a file", d.command("docker", "save", "-o", archive, image)},
+		{"make the image of the example pods", d.command(d.busybox, "-o", pods)},
+		{"load both into the nodes", d.command(d.nodeimage, d.nodeimageArgs("load", "--name", d.name, archive, pods)...)},
+	}
+}
+
+func (d *demo) chart(tag string, args ...string) step {
+	return step{"install the chart", d.command(d.helm, append([]string{
+		"upgrade", "--install", "dragoman", "deployments/helm/dragoman", "--reset-values",
+		"--namespace", namespace, "--create-namespace", "--wait", "--timeout", "3m",
+		"--set", "image.repository=" + repository, "--set", "image.tag=" + tag,
+	}, args...)...)}
 }
 
 func (d *demo) show(ctx context.Context) error {

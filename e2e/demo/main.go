@@ -55,11 +55,21 @@ func run(ctx context.Context, args []string) error {
 	flags.StringVar(&d.helm, "helm", "helm", "the helm program")
 	flags.StringVar(&d.driver, "driver", "bin/dragoman", "the driver's binary that goes into the image")
 	flags.StringVar(&d.busybox, "busybox", "bin/busybox", "the program that makes the image of the example pods")
+	flags.StringVar(&d.backend, "backend", "mock", "kind of hardware: mock, or nvml below a made-up NVIDIA driver")
+	flags.StringVar(&d.gpu.driver, "nvml-driver", "bin/nvml/dragoman", "the driver's binary for nvml")
+	flags.StringVar(&d.gpu.library, "nvml-library", "bin/libnvidia-ml.so.1", "the mock of NVIDIA's library")
+	flags.StringVar(&d.gpu.fakeDriver, "fakedriver", "bin/fakedriver", "the program that makes NVIDIA's driver up")
+	flags.StringVar(&d.gpu.glibc, "glibc", "bin/glibc", "the program that makes the image with the C library")
+	flags.StringVar(&d.gpu.model, "gpu-model", "h100", "model of the GPUs for nvml: a100, a30, h100, h200, b200 or l4")
+	flags.BoolVar(&d.gpu.dynamicMIG, "dynamic-mig", false, "for nvml: offer parts of GPUs, and cut them on demand")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return err
 		}
 		return &usageError{what: err.Error()}
+	}
+	if d.backend != "mock" && d.backend != "nvml" {
+		return &usageError{what: fmt.Sprintf("--backend %q: must be mock or nvml", d.backend)}
 	}
 	verbs := map[string]func(context.Context) error{"up": d.up, "install": d.install, "show": d.show, "down": d.down}
 	verb, ok := verbs[flags.Arg(0)]

@@ -454,17 +454,21 @@ func cannotLook() types.Feature {
 		Assess("stay as they were, and the driver is not ready", assess(func(t *testing.T) {
 			t.Cleanup(func() { worker.calm(t) })
 			before := versions(t, worker)
-			worker.happens(t, fakegpu.Control{Calls: map[string]fakegpu.Fault{"nvmlInit_v2": {Return: "DRIVER_NOT_LOADED"}}})
+			// Not DRIVER_NOT_LOADED: without NVIDIA hardware on the bus, as here, that means that there are no GPUs.
+			worker.happens(t, fakegpu.Control{Calls: map[string]fakegpu.Fault{"nvmlInit_v2": {Return: "UNKNOWN"}}})
 			old := deleteDriver(t, worker)
-			until(t, "the driver runs and is not ready", func(ctx context.Context) error {
+			s := scene{start: metav1.Now()}
+			until(t, "the driver says that it cannot look, and is not ready", func(ctx context.Context) error {
 				pod, err := driverOn(ctx, worker)
 				switch {
-				case pod == nil || pod.Name == old || len(pod.Status.ContainerStatuses) == 0:
+				case pod == nil || pod.Name == old:
 					return errors.Join(errors.New("it is not there"), err)
-				case pod.Status.ContainerStatuses[0].State.Running == nil:
-					return fmt.Errorf("its container is %+v", pod.Status.ContainerStatuses[0].State)
 				case err == nil:
 					return errors.New("it is ready")
+				}
+				s.start = pod.CreationTimestamp
+				if log := s.logOf(ctx, pod.Namespace, pod.Name, ""); !strings.Contains(log, "NVML cannot be initialised") {
+					return fmt.Errorf("it says: %s", log)
 				}
 				return nil
 			})

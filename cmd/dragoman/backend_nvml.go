@@ -59,7 +59,7 @@ func ownHook(config *driverConfig, serve bool) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("find %s beside this program: %w", cdiHook, err)
 	}
-	beside := filepath.Join(filepath.Dir(self), cdiHook)
+	beside, installed := filepath.Join(filepath.Dir(self), cdiHook), hookTarget(config)
 	program, err := os.ReadFile(beside)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -69,18 +69,25 @@ func ownHook(config *driverConfig, serve bool) (string, error) {
 	case serve:
 		return installHook(config, program)
 	}
+	if _, err := os.Stat(installed); err == nil {
+		return installed, nil // of a driver that serves this node
+	}
 	return beside, nil
+}
+
+// hookTarget is where the host runs it from.
+func hookTarget(config *driverConfig) string {
+	return filepath.Join(config.KubeletDir, "plugins", config.DriverName, cdiHook)
 }
 
 // installHook replaces the copy on the host as a whole, since a container may be starting with it.
 func installHook(config *driverConfig, program []byte) (string, error) {
-	dir := filepath.Join(config.KubeletDir, "plugins", config.DriverName)
-	target := filepath.Join(dir, cdiHook)
+	target := hookTarget(config)
 	if there, err := os.ReadFile(target); err == nil && bytes.Equal(there, program) {
 		return target, nil
 	}
 	temporary := target + ".tmp"
-	err := os.MkdirAll(dir, 0o750)
+	err := os.MkdirAll(filepath.Dir(target), 0o750)
 	if err == nil {
 		err = os.WriteFile(temporary, program, 0o755)
 	}

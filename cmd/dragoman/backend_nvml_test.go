@@ -60,6 +60,13 @@ func TestWhoOnlyLooksInstallsNothing(t *testing.T) {
 	if _, err := os.Stat(config.KubeletDir); err == nil {
 		t.Error("the kubelet's directory was made")
 	}
+	installed, err := ownHook(config, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if path, err := ownHook(config, false); err != nil || path != installed {
+		t.Errorf("beside a driver that serves: %s, %v; want %s", path, err, installed)
+	}
 }
 
 func TestAHookThatCannotBeInstalledIsSaidWithTheSettingToChange(t *testing.T) {

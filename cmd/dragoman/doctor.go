@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 
 	"example.com/dragoman/pkg/device"
@@ -32,6 +33,11 @@ func printFindings(ctx context.Context, args []string, getenv func(string) strin
 	options := doctor.Options{DriverName: config.DriverName, NodeName: config.NodeName,
 		KubeletDir: config.KubeletDir, CDIDir: config.CDIDir, StateDir: config.StateDir,
 		RuntimeSockets: doctor.RuntimeSockets(), Backend: backend}
+	if root := config.NVML.DriverRoot; root != "/" { // in a pod that may be the root of the node
+		for _, socket := range doctor.RuntimeSockets() {
+			options.RuntimeSockets = append(options.RuntimeSockets, filepath.Join(root, socket))
+		}
+	}
 	if c, err := newClients(config.Kubeconfig); err != nil {
 		options.NoClient = err
 	} else {

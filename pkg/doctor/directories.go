@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -41,16 +40,17 @@ func cdiDirectory(_ context.Context, o Options) []device.Finding {
 // stateDirectory must be emptied by a reboot, together with what it is about.
 func stateDirectory(_ context.Context, o Options) []device.Finding {
 	const subject = "state directory"
-	dir := nearest(o.StateDir)
+	own := filepath.Join(o.StateDir, o.DriverName) // in a pod it alone is the node's
+	dir := nearest(own)
 	if err := writable(dir); err != nil {
 		return bad(subject, "records of prepared claims go there: "+err.Error(), "run this as root, or set --state-dir")
 	}
 	var file unix.Statfs_t
 	if err := unix.Statfs(dir, &file); err == nil && file.Type != unix.TMPFS_MAGIC {
-		return doubtful(subject, o.StateDir+" is not on a tmpfs, so a reboot does not empty it",
+		return doubtful(subject, own+" is not on a tmpfs, so a reboot does not empty it",
 			"mount a tmpfs on /run, or set --state-dir to a directory on one")
 	}
-	return good(subject, o.StateDir+" is on a tmpfs")
+	return good(subject, own+" is on a tmpfs")
 }
 
 // otherPlugins finds device plugins, which hand out GPUs without asking the scheduler's view of DRA.
@@ -58,11 +58,9 @@ func otherPlugins(_ context.Context, o Options) []device.Finding {
 	const subject = "device plugins"
 	dir := filepath.Join(o.KubeletDir, "device-plugins")
 	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return good(subject, "none is installed")
-	}
-	if err != nil {
-		return doubtful(subject, "cannot be told: "+err.Error(), "run this on the node as root")
+	if err != nil { // a kubelet makes the directory; a pod does not see it
+		return doubtful(subject, "cannot be told: "+err.Error(),
+			"run this on the node as root; \"kubectl describe node\" shows what they offer under Allocatable")
 	}
 	var gpus []string
 	for _, entry := range entries {

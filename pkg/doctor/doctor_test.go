@@ -39,7 +39,7 @@ func newNode(t *testing.T) *node {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	n := &node{dir: dir}
-	for _, made := range []string{"kubelet/plugins_registry", "kubelet/plugins", "cdi"} {
+	for _, made := range []string{"kubelet/plugins_registry", "kubelet/plugins", "kubelet/device-plugins", "cdi"} {
 		if err := os.MkdirAll(filepath.Join(dir, made), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -141,9 +141,22 @@ func TestExamine(t *testing.T) {
 			change: func(_ *testing.T, n *node) { n.options.StateDir = "/proc/self/fdinfo" },
 			want:   map[string]string{"state directory": "warning|not on a tmpfs|tmpfs"},
 		},
+		"a pod, which does not see the device plugins": {
+			change: func(t *testing.T, n *node) { must(t, os.Remove(n.dir+"/kubelet/device-plugins")) },
+			want:   map[string]string{"device plugins": "warning|cannot be told|on the node as root"},
+		},
+		"a pod, of whose state directory only the driver's part is the node's": {
+			change: func(t *testing.T, n *node) {
+				shm, err := os.MkdirTemp("/dev/shm", "doctor-") //nolint:usetesting // t.TempDir cannot be told where
+				must(t, err)
+				t.Cleanup(func() { _ = os.RemoveAll(shm) })
+				n.options.StateDir = n.dir + "/state"
+				must(t, os.MkdirAll(n.dir+"/state", 0o755))
+				must(t, os.Symlink(shm, n.dir+"/state/gpu.example.com"))
+			},
+		},
 		"a device plugin for GPUs": {
 			change: func(t *testing.T, n *node) {
-				must(t, os.MkdirAll(n.dir+"/kubelet/device-plugins", 0o755))
 				must(t, os.WriteFile(n.dir+"/kubelet/device-plugins/nvidia-gpu.sock", nil, 0o644))
 			},
 			want: map[string]string{"device plugins": "warning|nvidia-gpu.sock|take it off"},

@@ -6,6 +6,8 @@
 //	fakedriver --library … --container dragoman-worker /opt/fake-driver     in the machine of a kind node
 //
 // A tree that is there is brought up to date; what its GPUs remember is forgotten.
+//
+// It is longer than 500 lines because it is three programs in one file of an image: the tree, nvidia-smi, the daemon.
 package main
 
 import (

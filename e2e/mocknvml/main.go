@@ -12,6 +12,8 @@
 //
 // It finds its machine from where it was loaded: the nearest folder above it with fake-gpu/machine.json, or in
 // FAKE_GPU_ROOT. Without one it has no driver (DRIVER_NOT_LOADED).
+//
+// It is longer than 500 lines because a library has many functions; each is a few lines between C and go-nvml's mocks.
 package main
 
 /*

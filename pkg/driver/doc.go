@@ -18,8 +18,9 @@
 //
 // # What a failure means
 //
-// Only a failure of the sockets' servers ends [Driver.Run]; who runs it ends the process with an exit code that is not
-// 0. Everything else is an answer to the kubelet, which repeats the call, or a line of the log and a later attempt.
+// Only a failure of the sockets' servers, or of a backend that needs a new process ([device.ErrNeedsRestart]), ends
+// [Driver.Run]; who runs it ends the process with an exit code that is not 0. Everything else is an answer to the
+// kubelet, which repeats the call, or a line of the log and a later attempt.
 //
 // # Rights
 //

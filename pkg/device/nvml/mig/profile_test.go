@@ -75,6 +75,7 @@ func TestPlacements(t *testing.T) {
 			4 0 7g.80gb 0:8
 			7 20 1g.10gb+me 0:1 1:1 2:1 3:1 4:1 5:1 6:1
 			9 15 1g.20gb 0:2 2:2 4:2 6:2`,
+		// A real one has 1g.23gb. Of go-nvml's round sizes an eighth is a little too large for nvlib's formula.
 		"B200": `
 			0 19 1g.45gb 0:1 1:1 2:1 3:1 4:1 5:1 6:1
 			1 14 2g.45gb 0:2 2:2 4:2

@@ -42,6 +42,7 @@ var mayImport = map[string][]string{
 	"pkg/prepare":                {"pkg/device", "pkg/claim", "pkg/cdi", "pkg/checkpoint"},
 	"pkg/doctor":                 {"pkg/device"},
 	"pkg/driver":                 {"pkg/inventory", "pkg/publish", "pkg/claim", "pkg/prepare", "pkg/device"},
+	"pkg/sanity/kubelet": {},
 	"cmd/gpucheck": { // the prepare river on one machine
 		"pkg/device/nvml", "pkg/device", "pkg/prepare", "pkg/claim", "pkg/cdi", "pkg/checkpoint", "api/gpu/v1alpha1",
 	},
@@ -68,6 +69,8 @@ var doors = map[string]string{
 var standsIn = map[string][]string{
 	// The container runtime, and a backend whose calls are measured one by one.
 	"cmd/gpucheck": {"tags.cncf.io/container-device-interface/pkg/", "github.com/NVIDIA/"},
+	// The kubelet, which watches its directory of sockets.
+	"pkg/sanity/kubelet": {"github.com/fsnotify/"},
 }
 
 type listed struct {

@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"example.com/dragoman/e2e/process/kubelet"
+	"example.com/dragoman/pkg/sanity/kubelet"
 )
 
 // allocation is what a scheduler would have written into a claim.

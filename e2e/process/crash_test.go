@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/dragoman/e2e/process/kubelet"
+	"example.com/dragoman/pkg/sanity/kubelet"
 )
 
 func TestKilledDriverForgetsNothing(t *testing.T) {

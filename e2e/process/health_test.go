@@ -10,7 +10,7 @@ import (
 
 	resourceapi "k8s.io/api/resource/v1"
 
-	"example.com/dragoman/e2e/process/kubelet"
+	"example.com/dragoman/pkg/sanity/kubelet"
 )
 
 const fellOff = "XID 79: GPU has fallen off the bus"

@@ -17,7 +17,7 @@ import (
 	drav1beta1 "k8s.io/kubelet/pkg/apis/dra/v1beta1"
 	"tags.cncf.io/container-device-interface/pkg/cdi"
 
-	"example.com/dragoman/e2e/process/kubelet"
+	"example.com/dragoman/pkg/sanity/kubelet"
 )
 
 func prepare(t *testing.T, d *driver, claim kubelet.Claim) kubelet.Prepared {

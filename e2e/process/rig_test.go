@@ -24,7 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/yaml"
 
-	"example.com/dragoman/e2e/process/kubelet"
+	"example.com/dragoman/pkg/sanity/kubelet"
 )
 
 // patience bounds every wait for something that normally takes a second or less, on a machine that is busy with other

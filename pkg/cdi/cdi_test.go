@@ -190,7 +190,9 @@ func TestWriteAgain(t *testing.T) {
 		"empty":                   func() error { return os.Truncate(path, 0) },
 		"different":               func() error { return os.WriteFile(path, []byte("{}"), 0o600) },
 		"gone with its directory": func() error { return os.RemoveAll(d.path) },
-		"not finished":            func() error { return os.WriteFile(d.unfinished(uid), []byte("half"), 0o400) },
+		"not finished": func() error {
+			return os.WriteFile(d.files.File(d.unfinishedName(uid)), []byte("half"), 0o400)
+		},
 	} {
 		for by, write := range map[string]func() error{
 			"Write":    func() error { _, err := d.Write(example()); return err },
@@ -233,8 +235,8 @@ func TestRemoveAndList(t *testing.T) {
 		_, err := dir.Write(s)
 		must(t, err)
 	}
-	must(t, os.WriteFile(d.unfinished("claim-1"), nil, 0o600))
-	must(t, os.WriteFile(d.unfinished("claim-3"), nil, 0o600))
+	must(t, os.WriteFile(d.files.File(d.unfinishedName("claim-1")), nil, 0o600))
+	must(t, os.WriteFile(d.files.File(d.unfinishedName("claim-3")), nil, 0o600))
 	for _, name := range []string{
 		"nvidia.yaml", "k8s.gpu.example.com-gpu_a b.json", "k8s.gpu.example.com-gpu_x.yaml",
 		"k8s.gpu.example.com-gpu_.json", ".k8s.gpu.example.com-gpu_x.json", "k8s.gpu.example.com-gpu_x.json.tmp",
@@ -268,10 +270,8 @@ func TestUIDsThatAreNoneNeverBecomePaths(t *testing.T) {
 		s := example()
 		s.Claim = bad
 		_, writeErr := d.Write(s)
-		for call, err := range map[string]error{
-			"Write": writeErr, "Remove": d.Remove(bad),
-			"WriteRaw": d.WriteRaw(bad, json.RawMessage(`{"kind":"k8s.gpu.example.com/gpu"}`)),
-		} {
+		rawErr := d.WriteRaw(bad, json.RawMessage(`{"kind":"k8s.gpu.example.com/gpu"}`))
+		for call, err := range map[string]error{"Write": writeErr, "Remove": d.Remove(bad), "WriteRaw": rawErr} {
 			if err == nil || !strings.Contains(err.Error(), "is not one") {
 				t.Errorf("%s(%q): %v", call, bad, err)
 			}

@@ -3,9 +3,6 @@ package checkpoint
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"path/filepath"
-	"syscall"
 
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -63,22 +60,4 @@ func (e *HeldError) Error() string {
 	}
 	return fmt.Sprintf("%s is held by claim %s: it becomes free when the pods of that claim are gone from this node",
 		e.Key, e.By)
-}
-
-// explain wraps err, which names the file, with what can be done about it.
-func (s *Store) explain(doing string, err error) error {
-	var todo string
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		todo = "free space in the file system of " + s.dir
-	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
-		todo = "make " + s.dir + " writable for this process"
-	case errors.Is(err, syscall.ENOTDIR):
-		todo = "make " + filepath.Clean(s.dir) + " a directory"
-	default:
-		return fmt.Errorf("%s: %w", doing, err)
-	}
-	return fmt.Errorf("%s: %w; %s", doing, err, todo)
 }

@@ -4,30 +4,27 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync"
-	"syscall"
 
-	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/types"
+
+	"example.com/dragoman/pkg/dir"
 )
 
 // Lock waits until nobody else works on the claim, in this process and in others that use the same directory, or until
 // ctx ends. It does not poll. If the lock is free, it is given even if ctx ended before. The lock ends with unlock,
 // which may be called more than once, or with the process.
 func (s *Store) Lock(ctx context.Context, uid types.UID) (unlock func(), err error) {
-	path, err := s.path("locks", uid, "")
-	if err != nil {
+	if err := checkUID(uid); err != nil {
 		return nil, err
 	}
 	leave, err := s.turns.enter(ctx, uid)
 	if err != nil {
 		return nil, waited(ctx, uid)
 	}
-	fd, err := s.lockFile(path, unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		fd, err = s.waitForFile(ctx, path, uid, leave)
+	lock, err := s.lockFile(uid, false)
+	if errors.Is(err, dir.ErrLocked) {
+		lock, err = s.waitForFile(ctx, uid, leave)
 		if err != nil {
 			return nil, err
 		}
@@ -36,7 +33,7 @@ func (s *Store) Lock(ctx context.Context, uid types.UID) (unlock func(), err err
 		leave()
 		return nil, s.explain("lock claim", err)
 	}
-	return sync.OnceFunc(func() { s.unlockClaim(fd, path, uid); leave() }), nil
+	return sync.OnceFunc(func() { s.unlockClaim(lock, uid); leave() }), nil
 }
 
 // TryLock is [Store.Lock] without waiting; it returns nil for unlock if somebody works on the claim.
@@ -57,98 +54,53 @@ func waited(ctx context.Context, uid types.UID) error {
 
 // waitForFile waits for the lock in a goroutine, since flock(2) cannot be cancelled. If ctx ends first, the goroutine
 // stays until it gets the lock, and gives it back; leave is called only then, so that at most one waits per claim.
-func (s *Store) waitForFile(ctx context.Context, path string, uid types.UID, leave func()) (int, error) {
+func (s *Store) waitForFile(ctx context.Context, uid types.UID, leave func()) (*dir.Lock, error) {
 	if ctx.Err() != nil {
 		leave()
-		return -1, waited(ctx, uid)
+		return nil, waited(ctx, uid)
 	}
 	type result struct {
-		fd  int
-		err error
+		lock *dir.Lock
+		err  error
 	}
 	got := make(chan result, 1)
 	go func() {
-		fd, err := s.lockFile(path, unix.LOCK_EX)
-		got <- result{fd, err}
+		lock, err := s.lockFile(uid, true)
+		got <- result{lock, err}
 	}()
 	select {
 	case r := <-got:
 		if r.err != nil {
 			leave()
-			return -1, s.explain("lock claim", r.err)
+			return nil, s.explain("lock claim", r.err)
 		}
-		return r.fd, nil
+		return r.lock, nil
 	case <-ctx.Done():
 		go func() {
 			if r := <-got; r.err == nil {
-				s.unlockClaim(r.fd, path, uid)
+				s.unlockClaim(r.lock, uid)
 			}
 			leave()
 		}()
-		return -1, waited(ctx, uid)
+		return nil, waited(ctx, uid)
 	}
 }
 
-// lockFile makes the file at path, if it is missing, and locks it.
-func (s *Store) lockFile(path string, how int) (int, error) {
-	return lock(path, how, func() (fd int, err error) {
-		err = s.withTree(func() error {
-			fd, err = unix.Open(path, unix.O_CREAT|unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
-			return pathError("open", path, err)
-		})
-		return fd, err
+func (s *Store) lockFile(uid types.UID, wait bool) (lock *dir.Lock, err error) {
+	err = s.withTree(func() error {
+		lock, err = s.locks.Lock(string(uid), wait)
+		return err
 	})
-}
-
-// lock locks what open opens at path. Since that may have been removed before it was locked, by who unlocked it, lock
-// looks afterwards whether it is still the one at path, and begins anew if not.
-func lock(path string, how int, open func() (int, error)) (int, error) {
-	for {
-		fd, err := open()
-		if err != nil {
-			return -1, err
-		}
-		if err := flock(fd, how); err != nil {
-			_ = unix.Close(fd)
-			return -1, pathError("flock", path, err)
-		}
-		var locked, current unix.Stat_t
-		err = unix.Fstat(fd, &locked)
-		if err == nil {
-			err = unix.Stat(path, &current)
-		}
-		if err == nil && locked.Ino == current.Ino && locked.Dev == current.Dev {
-			return fd, nil
-		}
-		_ = unix.Close(fd)
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return -1, pathError("stat", path, err)
-		}
-	}
-}
-
-func flock(fd, how int) error {
-	for {
-		if err := unix.Flock(fd, how); !errors.Is(err, unix.EINTR) {
-			return err
-		}
-	}
+	return lock, err
 }
 
 // unlockClaim keeps the lock file of a claim that has a record, so that taking the claim back can lock it although the
 // disk is full. Otherwise it removes the file while it is still locked: who waits for it notices, and makes a new one.
-func (s *Store) unlockClaim(fd int, path string, uid types.UID) {
+func (s *Store) unlockClaim(lock *dir.Lock, uid types.UID) {
 	if known, err := s.Has(uid); err == nil && !known {
-		_ = unix.Unlink(path)
+		_ = s.locks.Remove(string(uid))
 	}
-	_ = unix.Close(fd)
-}
-
-func pathError(op, path string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &os.PathError{Op: op, Path: path, Err: err}
+	lock.Unlock()
 }
 
 // turns lets one goroutine of this process at a time work on a claim.
@@ -197,7 +149,7 @@ func (t *turns) drop(uid types.UID, mine *turn) {
 
 // sweepLocks removes the lock files of unknown claims that a process left when it died, unless somebody holds them.
 func (s *Store) sweepLocks() error {
-	entries, err := os.ReadDir(filepath.Join(s.dir, "locks"))
+	entries, err := s.locks.List()
 	if err != nil {
 		return s.explain("sweep lock files", err)
 	}

@@ -7,10 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"example.com/dragoman/pkg/dir"
 )
 
 // A marker is a symbolic link whose target is not a path but a text: who holds what. One system call makes it, with its
@@ -22,7 +22,7 @@ type marker struct {
 
 // markerName is <device>-<8 hex digits of the SHA-256 of the pool>[-<share>]: pool names may hold slashes.
 func (k DeviceKey) markerName() (string, error) {
-	if !isName(k.Device, ".") || k.ShareID != "" && !isName(k.ShareID, "") {
+	if !dir.IsName(k.Device, ".") || k.ShareID != "" && !dir.IsName(k.ShareID, "") {
 		return "", fmt.Errorf("device %q with share %q cannot be part of a file name", k.Device, k.ShareID)
 	}
 	sum := sha256.Sum256([]byte(k.Pool))
@@ -44,9 +44,9 @@ func (s *Store) Hold(k DeviceKey, by Claim) error {
 	if err != nil {
 		return fmt.Errorf("hold %s: %w", k, err)
 	}
-	path := filepath.Join(s.dir, "owners", name)
+	path := s.owners.File(name)
 	for {
-		there, err := readMarker(path)
+		there, err := s.readMarker(name)
 		switch {
 		case err == nil && there.Claim.UID == by.UID && there.DeviceKey == k:
 			return nil
@@ -55,7 +55,7 @@ func (s *Store) Hold(k DeviceKey, by Claim) error {
 		case !errors.Is(err, fs.ErrNotExist):
 			return &HeldError{Key: k, Path: path}
 		}
-		err = s.withTree(func() error { return os.Symlink(string(target), path) })
+		err = s.withTree(func() error { return s.owners.Symlink(string(target), name) })
 		if !errors.Is(err, fs.ErrExist) {
 			return s.explain("hold "+k.String(), err)
 		}
@@ -69,7 +69,7 @@ func (s *Store) Release(by types.UID, keys ...DeviceKey) error {
 	for _, k := range keys {
 		name, err := k.markerName()
 		if err == nil {
-			err = s.release(by, filepath.Join(s.dir, "owners", name))
+			err = s.release(by, name)
 		}
 		if err != nil {
 			problems = append(problems, s.explain("release "+k.String(), err))
@@ -81,18 +81,18 @@ func (s *Store) Release(by types.UID, keys ...DeviceKey) error {
 // ReleaseAll is [Store.Release] for all devices that the claim holds. It looks at every marker of the node.
 func (s *Store) ReleaseAll(by types.UID) error {
 	var problems []error
-	err := s.eachMarker(func(path string, m marker, err error) {
+	err := s.eachMarker(func(name string, m marker, err error) {
 		if err == nil && m.Claim.UID == by {
-			problems = append(problems, s.explain("release "+m.DeviceKey.String(), s.release(by, path)))
+			problems = append(problems, s.explain("release "+m.DeviceKey.String(), s.release(by, name)))
 		}
 	})
 	return errors.Join(append(problems, err)...)
 }
 
-func (s *Store) release(by types.UID, path string) error {
-	there, err := readMarker(path)
+func (s *Store) release(by types.UID, name string) error {
+	there, err := s.readMarker(name)
 	if err == nil && there.Claim.UID == by {
-		err = os.Remove(path)
+		err = s.owners.Remove(name)
 	}
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errUnreadable) {
 		return nil
@@ -113,17 +113,15 @@ func (s *Store) Held() (held map[DeviceKey]Claim, bad []error, err error) {
 	return held, bad, err
 }
 
-func (s *Store) eachMarker(do func(path string, m marker, err error)) error {
-	dir := filepath.Join(s.dir, "owners")
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+func (s *Store) eachMarker(do func(name string, m marker, err error)) error {
+	entries, err := s.owners.List()
+	if err != nil {
 		return s.explain("read markers", err)
 	}
 	for _, entry := range entries {
-		path := filepath.Join(dir, entry.Name())
-		m, err := readMarker(path)
+		m, err := s.readMarker(entry.Name())
 		if !errors.Is(err, fs.ErrNotExist) {
-			do(path, m, err)
+			do(entry.Name(), m, err)
 		}
 	}
 	return nil
@@ -132,9 +130,9 @@ func (s *Store) eachMarker(do func(path string, m marker, err error)) error {
 // errUnreadable means that something is at the place of a marker which this program did not make.
 var errUnreadable = errors.New("it does not say who holds the device")
 
-func readMarker(path string) (marker, error) {
+func (s *Store) readMarker(name string) (marker, error) {
 	var m marker
-	target, err := os.Readlink(path)
+	target, err := s.owners.Readlink(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return m, err
@@ -142,7 +140,8 @@ func readMarker(path string) (marker, error) {
 		err = json.Unmarshal([]byte(target), &m)
 	}
 	if err != nil || m.Claim.UID == "" {
-		return m, fmt.Errorf("read marker %s: %w; remove it when no container uses the device", path, errUnreadable)
+		return m, fmt.Errorf("read marker %s: %w; remove it when no container uses the device",
+			s.owners.File(name), errUnreadable)
 	}
 	return m, nil
 }

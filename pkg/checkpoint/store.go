@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,38 +15,49 @@ import (
 	"strings"
 	"syscall"
 
-	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/types"
+
+	"example.com/dragoman/pkg/dir"
 )
 
 const (
 	bootIDFile = "/proc/sys/kernel/random/boot_id"
+	epochFile  = "epoch"
 	epochName  = "dragoman-epoch/"
 	// recordLimit is far above the largest record; what is larger is not ours.
 	recordLimit = 16 << 20
+	// onlyForUs are the permissions of directories, and onlyOurs of files.
+	onlyForUs, onlyOurs = 0o700, 0o600
 )
 
 // Store is the records, markers and locks in one directory. All methods may be called concurrently; those that say so
 // need the claim's lock.
 type Store struct {
-	dir   string
-	epoch []byte
-	turns turns
+	dir                                string
+	top                                dir.Dir // of the others
+	claims, owners, locks, quarantined dir.Dir
+	epoch                              []byte
+	turns                              turns
 }
 
 // Open makes the directory where it is missing, drops what an earlier boot left there, and removes the unfinished
 // files of processes that died.
-func Open(dir string) (*Store, error) {
+func Open(path string) (*Store, error) {
 	boot, err := os.ReadFile(bootIDFile)
 	if err != nil {
 		return nil, fmt.Errorf("tell this boot from earlier ones: %w", err)
 	}
-	return open(dir, strings.TrimSpace(string(boot)))
+	return open(path, strings.TrimSpace(string(boot)))
 }
 
-func open(dir, boot string) (*Store, error) {
-	s := &Store{dir: filepath.Clean(dir), turns: turns{byClaim: map[types.UID]*turn{}}}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+func open(path, boot string) (*Store, error) {
+	path = filepath.Clean(path)
+	folder := func(name string) dir.Dir { return dir.At(filepath.Join(path, name), onlyForUs) }
+	s := &Store{
+		dir: path, top: folder(""), turns: turns{byClaim: map[types.UID]*turn{}},
+		claims: folder("claims"), owners: folder("owners"), locks: folder("locks"), quarantined: folder("quarantine"),
+	}
+	if err := s.top.Make(); err != nil {
 		return nil, s.explain("make state directory", err)
 	}
 	if err := s.enterEpoch(boot); err != nil {
@@ -57,8 +67,8 @@ func open(dir, boot string) (*Store, error) {
 }
 
 func (s *Store) makeDirectories() error {
-	for _, name := range []string{"claims", "owners", "locks", "quarantine"} {
-		if err := os.MkdirAll(filepath.Join(s.dir, name), 0o700); err != nil {
+	for _, folder := range []dir.Dir{s.claims, s.owners, s.locks, s.quarantined} {
+		if err := folder.Make(); err != nil {
 			return err
 		}
 	}
@@ -66,14 +76,15 @@ func (s *Store) makeDirectories() error {
 }
 
 // enterEpoch reads the epoch of this boot, or begins a new one: it forgets what is there first and names the new epoch
-// last, so that dying in between forgets again. The lock keeps another process from forgetting what this one writes.
+// last, so that dying in between forgets again. The lock, which is held for a few system calls, keeps another process
+// from forgetting what this one writes.
 func (s *Store) enterEpoch(boot string) error {
-	unlock, err := s.lockEpoch()
+	lock, err := s.top.LockAll()
 	if err != nil {
 		return err
 	}
-	defer unlock()
-	s.epoch, err = os.ReadFile(filepath.Join(s.dir, "epoch"))
+	defer lock.Unlock()
+	s.epoch, err = s.top.Read(epochFile, recordLimit)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -82,7 +93,7 @@ func (s *Store) enterEpoch(boot string) error {
 		return s.makeDirectories()
 	}
 	for _, name := range []string{"claims", "owners", "quarantine"} {
-		if err := os.RemoveAll(filepath.Join(s.dir, name)); err != nil {
+		if err := s.top.RemoveAll(name); err != nil {
 			return fmt.Errorf("drop what an earlier boot left: %w", err)
 		}
 	}
@@ -94,17 +105,7 @@ func (s *Store) enterEpoch(boot string) error {
 	if err := s.makeDirectories(); err != nil {
 		return err
 	}
-	return replace(filepath.Join(s.dir, "epoch"), filepath.Join(s.dir, ".epoch.tmp"), s.epoch)
-}
-
-// lockEpoch waits for who is entering an epoch, which takes a few system calls. It locks the directory itself: that
-// needs no free space.
-func (s *Store) lockEpoch() (unlock func(), err error) {
-	fd, err := lock(s.dir, unix.LOCK_EX, func() (int, error) {
-		fd, err := unix.Open(s.dir, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		return fd, pathError("open", s.dir, err)
-	})
-	return func() { _ = unix.Close(fd) }, err
+	return s.top.Replace(epochFile, "."+epochFile+".tmp", s.epoch, onlyOurs)
 }
 
 // withTree does what needs the directories, and once more if somebody removed them. Then the epoch is put back too,
@@ -126,23 +127,22 @@ func (s *Store) withTree(do func() error) error {
 }
 
 func (s *Store) restoreEpoch() error {
-	path := filepath.Join(s.dir, "epoch")
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := s.top.Lstat(epochFile); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	unlock, err := s.lockEpoch()
+	lock, err := s.top.LockAll()
 	if err != nil {
 		return err
 	}
-	defer unlock()
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+	defer lock.Unlock()
+	if _, err := s.top.Lstat(epochFile); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return replace(path, filepath.Join(s.dir, ".epoch.tmp"), s.epoch)
+	return s.top.Replace(epochFile, "."+epochFile+".tmp", s.epoch, onlyOurs)
 }
 
 func (s *Store) sweepUnfinished() error {
-	entries, err := os.ReadDir(filepath.Join(s.dir, "claims"))
+	entries, err := s.claims.List()
 	if err != nil {
 		return s.explain("sweep unfinished records", err)
 	}
@@ -155,19 +155,28 @@ func (s *Store) sweepUnfinished() error {
 		if err != nil || unlock == nil {
 			continue
 		}
-		_ = os.Remove(filepath.Join(s.dir, "claims", entry.Name()))
+		_ = s.claims.Remove(entry.Name())
 		unlock()
 	}
 	return nil
 }
 
-// path returns <dir>/<folder>/<uid><suffix>. A UID comes from outside: one that is none never becomes a path.
-func (s *Store) path(folder string, uid types.UID, suffix string) (string, error) {
-	if !isName(string(uid), "") {
-		return "", fmt.Errorf("claim uid %q is not one: it must be 1 to 64 letters, digits and hyphens", uid)
+// checkUID refuses what is no UID: it comes from outside, and becomes part of the names of files.
+func checkUID(uid types.UID) error {
+	if !dir.IsName(string(uid), "") {
+		return fmt.Errorf("claim uid %q is not one: it must be 1 to 64 letters, digits and hyphens", uid)
 	}
-	return s.dir + "/" + folder + "/" + string(uid) + suffix, nil
+	return nil
 }
+
+func recordName(uid types.UID) string { return string(uid) + ".json" }
+
+func quarantineName(uid types.UID, n int) string {
+	return string(uid) + "." + strconv.Itoa(n) + ".json"
+}
+
+// explain wraps err, which names the file, with what can be done about it.
+func (s *Store) explain(doing string, err error) error { return s.top.Explain(doing, err) }
 
 // between returns the UID in a file name, if it is one of ours.
 func between(name, prefix, suffix string) (types.UID, bool) {
@@ -175,18 +184,7 @@ func between(name, prefix, suffix string) (types.UID, bool) {
 	if ok {
 		rest, ok = strings.CutSuffix(rest, suffix)
 	}
-	return types.UID(rest), ok && isName(rest, "")
-}
-
-// isName says whether s can be part of the name of a file: 1 to 64 letters, digits, hyphens and characters of more.
-func isName(s, more string) bool {
-	for _, c := range []byte(s) {
-		plain := c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '-'
-		if !plain && strings.IndexByte(more, c) < 0 {
-			return false
-		}
-	}
-	return len(s) >= 1 && len(s) <= 64
+	return types.UID(rest), ok && dir.IsName(rest, "")
 }
 
 // Get returns the record of a claim. The caller holds the claim's lock.
@@ -195,15 +193,14 @@ func isName(s, more string) bool {
 // a *[CorruptError] if it cannot be read: the file is moved into quarantine, and from then on every Get says so again,
 // with Earlier set, until there is a new record or the claim is deleted.
 func (s *Store) Get(uid types.UID) (*Record, error) {
-	path, err := s.path("claims", uid, ".json")
-	if err != nil {
+	if err := checkUID(uid); err != nil {
 		return nil, err
 	}
-	r, err := s.read(path, uid)
+	r, err := s.read(uid)
 	var corrupt *CorruptError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, s.quarantinedBefore(path, uid)
+		return nil, s.quarantinedBefore(uid)
 	case errors.As(err, &corrupt):
 		s.quarantine(corrupt)
 	}
@@ -212,20 +209,26 @@ func (s *Store) Get(uid types.UID) (*Record, error) {
 
 // Has says whether anything is known of a claim, without reading it. It needs no lock.
 func (s *Store) Has(uid types.UID) (bool, error) {
-	for _, place := range []struct{ folder, suffix string }{{"claims", ".json"}, {"quarantine", ".1.json"}} {
-		path, err := s.path(place.folder, uid, place.suffix)
-		if err != nil {
-			return false, err
-		}
-		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-			return err == nil, s.explain("look for record", err)
-		}
+	if err := checkUID(uid); err != nil {
+		return false, err
 	}
-	return false, nil
+	if known, err := s.there(s.claims, recordName(uid)); known || err != nil {
+		return known, err
+	}
+	return s.there(s.quarantined, quarantineName(uid, 1))
 }
 
-func (s *Store) read(path string, uid types.UID) (*Record, error) {
-	raw, err := readLimited(path)
+func (s *Store) there(in dir.Dir, name string) (bool, error) {
+	_, err := in.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, s.explain("look for record", err)
+}
+
+func (s *Store) read(uid types.UID) (*Record, error) {
+	raw, err := s.claims.Read(recordName(uid), recordLimit)
+	path := s.claims.File(recordName(uid))
 	switch {
 	case errors.Is(err, syscall.EISDIR):
 		return nil, &CorruptError{UID: uid, Path: path, Reason: "it is a directory"}
@@ -245,33 +248,24 @@ func (s *Store) read(path string, uid types.UID) (*Record, error) {
 	return r, nil
 }
 
-func readLimited(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, recordLimit))
-}
-
 // Put writes the record of r.Claim, unless it is there already with the same content. After an error the earlier record
 // is still there. The caller holds the claim's lock.
 func (s *Store) Put(r *Record) error {
-	path, err := s.path("claims", r.Claim.UID, ".json")
-	if err != nil {
+	if err := checkUID(r.Claim.UID); err != nil {
 		return err
 	}
 	raw, err := encode(r)
 	if err != nil {
 		return fmt.Errorf("encode record of claim %s: %w", r.Claim, err)
 	}
+	name := recordName(r.Claim.UID)
 	if bytes.Equal(raw, r.stored) {
-		if there, err := readLimited(path); err == nil && bytes.Equal(raw, there) {
+		if there, err := s.claims.Read(name, recordLimit); err == nil && bytes.Equal(raw, there) {
 			return nil
 		}
 	}
-	temp := s.dir + "/claims/." + string(r.Claim.UID) + ".tmp"
-	if err := s.withTree(func() error { return replace(path, temp, raw) }); err != nil {
+	temp := "." + string(r.Claim.UID) + ".tmp"
+	if err := s.withTree(func() error { return s.claims.Replace(name, temp, raw, onlyOurs) }); err != nil {
 		return s.explain("write record", err)
 	}
 	r.stored = raw
@@ -281,21 +275,20 @@ func (s *Store) Put(r *Record) error {
 // Delete forgets a claim, also one in quarantine, whose unreadable record is kept for people to look at. What is
 // missing counts as done. It needs no free space. The caller holds the claim's lock.
 func (s *Store) Delete(uid types.UID) error {
-	path, err := s.path("claims", uid, ".json")
-	if err != nil {
+	if err := checkUID(uid); err != nil {
 		return err
 	}
-	if err := removeIfThere(path); err != nil {
+	if err := s.claims.Remove(recordName(uid)); err != nil {
 		return s.explain("delete record", err)
 	}
 	for n := 1; ; n++ {
-		bad := s.quarantinePath(uid, n)
-		if _, err := os.Lstat(bad); errors.Is(err, fs.ErrNotExist) {
+		bad := quarantineName(uid, n)
+		if there, err := s.there(s.quarantined, bad); !there && err == nil {
 			return nil
 		}
-		err := os.Rename(bad, bad+".resolved")
+		err := s.quarantined.Rename(bad, bad+".resolved")
 		if err != nil {
-			err = os.RemoveAll(bad)
+			err = s.quarantined.RemoveAll(bad)
 		}
 		if err != nil {
 			return s.explain("delete record", err)
@@ -306,8 +299,8 @@ func (s *Store) Delete(uid types.UID) error {
 // List returns all records that can be read, ordered by UID, and for each of the others a *[CorruptError], a
 // *[VersionError], or why it could not be looked at. It changes nothing and needs no lock.
 func (s *Store) List() ([]*Record, []error, error) {
-	entries, err := os.ReadDir(filepath.Join(s.dir, "claims"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	entries, err := s.claims.List()
+	if err != nil {
 		return nil, nil, s.explain("list records", err)
 	}
 	var records []*Record
@@ -317,7 +310,7 @@ func (s *Store) List() ([]*Record, []error, error) {
 		if !ok {
 			continue
 		}
-		r, err := s.read(filepath.Join(s.dir, "claims", entry.Name()), uid)
+		r, err := s.read(uid)
 		switch {
 		case err == nil:
 			records = append(records, r)
@@ -325,81 +318,60 @@ func (s *Store) List() ([]*Record, []error, error) {
 			bad = append(bad, err)
 		}
 	}
-	quarantined, err := s.listQuarantine()
+	quarantined, err := s.inQuarantine()
+	for _, uid := range quarantined {
+		bad = append(bad, s.quarantinedBefore(uid))
+	}
 	slices.SortFunc(records, func(a, b *Record) int { return cmp.Compare(a.Claim.UID, b.Claim.UID) })
-	return records, append(bad, quarantined...), err
+	return records, bad, err
 }
 
-func (s *Store) listQuarantine() ([]error, error) {
-	entries, err := os.ReadDir(filepath.Join(s.dir, "quarantine"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+// inQuarantine returns the claims that have no record but an unreadable one in quarantine.
+func (s *Store) inQuarantine() ([]types.UID, error) {
+	entries, err := s.quarantined.List()
+	if err != nil {
 		return nil, s.explain("list quarantine", err)
 	}
-	var bad []error
+	var claims []types.UID
 	for _, entry := range entries {
 		uid, ok := between(entry.Name(), "", ".1.json")
 		if !ok {
 			continue
 		}
-		path, _ := s.path("claims", uid, ".json")
-		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-			bad = append(bad, s.quarantinedBefore(path, uid))
+		if recorded, err := s.there(s.claims, recordName(uid)); !recorded && err == nil {
+			claims = append(claims, uid)
 		}
 	}
-	return bad, nil
-}
-
-func (s *Store) quarantinePath(uid types.UID, n int) string {
-	return s.dir + "/quarantine/" + string(uid) + "." + strconv.Itoa(n) + ".json"
+	return claims, nil
 }
 
 // quarantine moves the record of e away and notes in e where it is.
 func (s *Store) quarantine(e *CorruptError) {
-	to := s.quarantinePath(e.UID, 1)
-	for n := 2; ; n++ {
-		if _, err := os.Lstat(to); err != nil {
+	n := 1
+	for {
+		if there, _ := s.there(s.quarantined, quarantineName(e.UID, n)); !there {
 			break
 		}
-		to = s.quarantinePath(e.UID, n)
+		n++
 	}
-	if err := s.withTree(func() error { return os.Rename(e.Path, to) }); err != nil {
+	from, to := s.claims.Name()+"/"+recordName(e.UID), s.quarantined.Name()+"/"+quarantineName(e.UID, n)
+	if err := s.withTree(func() error { return s.top.Rename(from, to) }); err != nil {
 		e.Reason += fmt.Sprintf("; %v", s.explain("move it to quarantine", err))
 		return
 	}
-	e.QuarantinedTo = to
+	e.QuarantinedTo = s.top.File(to)
 }
 
-func (s *Store) quarantinedBefore(path string, uid types.UID) error {
-	to := s.quarantinePath(uid, 1)
-	if _, err := os.Lstat(to); errors.Is(err, fs.ErrNotExist) {
+func (s *Store) quarantinedBefore(uid types.UID) error {
+	there, err := s.there(s.quarantined, quarantineName(uid, 1))
+	switch {
+	case err != nil:
+		return err
+	case !there:
 		return ErrNotFound
-	} else if err != nil {
-		return s.explain("look for record in quarantine", err)
 	}
-	return &CorruptError{UID: uid, Path: path, QuarantinedTo: to, Earlier: true, Reason: "it could not be read earlier"}
-}
-
-// replace makes path have the content raw, by way of temp in the same directory. Whoever looks sees the old content or
-// the new one, also after the death of this process; nothing is flushed to disk. After an error temp is gone.
-func replace(path, temp string, raw []byte) error {
-	err := os.WriteFile(temp, raw, 0o600)
-	if err == nil {
-		err = os.Rename(temp, path)
+	return &CorruptError{
+		UID: uid, Path: s.claims.File(recordName(uid)), QuarantinedTo: s.quarantined.File(quarantineName(uid, 1)),
+		Earlier: true, Reason: "it could not be read earlier",
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		_ = os.Remove(temp)
-	}
-	return err
-}
-
-// removeIfThere looks after an error whether there is anything to remove: a read-only file system does not say so.
-func removeIfThere(path string) error {
-	err := os.Remove(path)
-	if err == nil {
-		return nil
-	}
-	if _, missing := os.Lstat(path); errors.Is(missing, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }

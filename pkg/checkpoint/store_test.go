@@ -375,7 +375,7 @@ func TestInstancesThatStartTogetherAgreeOnTheEpoch(t *testing.T) {
 // TestAnInstanceWaitsForOneThatEntersTheEpoch: or it would drop what that one writes then.
 func TestAnInstanceWaitsForOneThatEntersTheEpoch(t *testing.T) {
 	s := newStore(t)
-	unlock, err := s.lockEpoch()
+	lock, err := s.top.LockAll()
 	must(t, err)
 	done := make(chan error)
 	go func() { _, err := open(s.dir, "another-boot"); done <- err }()
@@ -393,7 +393,7 @@ func TestAnInstanceWaitsForOneThatEntersTheEpoch(t *testing.T) {
 		default:
 		}
 	}
-	unlock()
+	lock.Unlock()
 	must(t, <-done)
 }
 
@@ -589,26 +589,6 @@ func TestLockExcludesOthersInThisProcessAndOutside(t *testing.T) {
 		if len(s.turns.byClaim) != 0 {
 			t.Errorf("%d turns are left in memory", len(s.turns.byClaim))
 		}
-	}
-}
-
-// TestALockOnARemovedFileIsNone: who held the lock removed the file, and somebody else made and locked a new one.
-func TestALockOnARemovedFileIsNone(t *testing.T) {
-	path, opened := filepath.Join(t.TempDir(), "lock"), 0
-	fd, err := lock(path, unix.LOCK_EX, func() (int, error) {
-		fd, err := unix.Open(path, unix.O_CREAT|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
-		if opened++; opened <= 2 {
-			must(t, os.Remove(path))
-		}
-		if opened == 2 {
-			must(t, os.WriteFile(path, nil, 0o600))
-		}
-		return fd, err
-	})
-	must(t, err)
-	defer unix.Close(fd)
-	if opened != 3 {
-		t.Errorf("the lock was taken on file %d, the third is at its path", opened)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -19,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"example.com/dragoman/pkg/device"
+	"example.com/dragoman/pkg/dir"
 )
 
 // The files of the backend are <Dir>/<claim UID>/<device>[.<share ID>].json; device names have no dots. They are only
@@ -27,6 +27,9 @@ import (
 // temporary ends the name of a file that is being written. One caller at a time writes for a claim, so the name is
 // always the same, and a process that died leaves nothing that the next one does not find.
 const temporary = ".tmp"
+
+// Containers of any user read the files.
+const forAllToEnter, forAllToRead = 0o755, 0o644
 
 // uidPattern is what may become a part of the name of a file.
 var uidPattern = regexp.MustCompile(`^[0-9a-zA-Z-]{1,64}$`)
@@ -64,61 +67,45 @@ func filesOf(g device.Grant) []string {
 }
 
 // write makes the file, readable for everybody. A file that is already right is left alone.
-func (b *Backend) write(file string, content []byte) (err error) {
-	if err := os.MkdirAll(filepath.Join(b.options.Dir, path.Dir(file)), 0o755); err != nil {
-		return err
-	}
-	root, err := os.OpenRoot(b.options.Dir)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = root.Close() }()
-	if there, err := root.ReadFile(file); err == nil && bytes.Equal(there, content) {
+func (b *Backend) write(file string, content []byte) error {
+	folder, name := b.folderOf(file)
+	if there, err := folder.Read(name, int64(len(content))+1); err == nil && bytes.Equal(there, content) {
 		return nil
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, ifThere(root.Remove(file+temporary)))
+	err := folder.Replace(name, name+temporary, content, forAllToRead)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = folder.Make(); err == nil {
+			err = folder.Replace(name, name+temporary, content, forAllToRead)
 		}
-	}()
-	if err := root.WriteFile(file+temporary, content, 0o644); err != nil {
-		return err
 	}
-	if err := root.Chmod(file+temporary, 0o644); err != nil { // whatever the umask
-		return err
-	}
-	return root.Rename(file+temporary, file)
+	return err
 }
 
 // remove removes the file and, if it was the last one, the directory of the claim.
-func remove(root *os.Root, file string) error {
-	for _, name := range []string{file, file + temporary} {
-		if err := ifThere(root.Remove(name)); err != nil {
+func (b *Backend) remove(file string) error {
+	folder, name := b.folderOf(file)
+	for _, name := range []string{name, name + temporary} {
+		if err := folder.Remove(name); err != nil {
 			return err
 		}
 	}
-	err := ifThere(root.Remove(path.Dir(file)))
+	err := dir.At(b.options.Dir, forAllToEnter).Remove(folder.Name())
 	if errors.Is(err, syscall.ENOTEMPTY) {
 		return nil
 	}
 	return err
 }
 
-func ifThere(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
+// folderOf returns the directory of the claim to which a file belongs, and the name of the file in it.
+func (b *Backend) folderOf(file string) (dir.Dir, string) {
+	folder, name := path.Split(file)
+	return dir.At(filepath.Join(b.options.Dir, folder), forAllToEnter), name
 }
 
 // Sweep removes the directories of claims that are not known. What does not look like one of them stays.
 func (b *Backend) Sweep(ctx context.Context, known func(claim types.UID) bool) error {
-	root, err := os.OpenRoot(b.options.Dir)
-	if err != nil {
-		return ifThere(err)
-	}
-	defer func() { _ = root.Close() }()
-	entries, err := fs.ReadDir(root.FS(), ".")
+	files := dir.At(b.options.Dir, forAllToEnter)
+	entries, err := files.List()
 	if err != nil {
 		return fmt.Errorf("sweep %s: %w", b.options.Dir, err)
 	}
@@ -131,7 +118,7 @@ func (b *Backend) Sweep(ctx context.Context, known func(claim types.UID) bool) e
 		if !entry.IsDir() || !uidPattern.MatchString(name) || known(types.UID(name)) {
 			continue
 		}
-		if err := root.RemoveAll(name); err != nil {
+		if err := files.RemoveAll(name); err != nil {
 			problems = append(problems, fmt.Errorf("sweep %s: %w", b.options.Dir, err))
 		}
 	}

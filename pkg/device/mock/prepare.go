@@ -3,7 +3,6 @@ package mock
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -141,16 +140,8 @@ func (b *Backend) Unprepare(_ context.Context, g device.Grant) error {
 	if !uidPattern.MatchString(string(g.Claim.UID)) {
 		return nil // Prepare has refused it
 	}
-	root, err := os.OpenRoot(b.options.Dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("unprepare device %s: %w", g.Result.Device, err)
-	}
-	defer func() { _ = root.Close() }()
 	for _, file := range filesOf(g) {
-		if err := remove(root, file); err != nil {
+		if err := b.remove(file); err != nil {
 			return fmt.Errorf("unprepare device %s: %w", g.Result.Device, err)
 		}
 	}

@@ -1,0 +1,317 @@
+package dir
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"example.com/dragoman/pkg/failpoint"
+)
+
+// nameLimit is the longest name that file systems take.
+const nameLimit = 255
+
+// Dir is a directory, which may be missing. All methods may be called concurrently and by several processes.
+type Dir struct {
+	path string
+	mode fs.FileMode
+}
+
+// At returns the directory at path. If [Dir.Make] makes it, it gets the permissions mode, whatever the umask says.
+func At(path string, mode fs.FileMode) Dir { return Dir{path: filepath.Clean(path), mode: mode} }
+
+// Path returns the path of the directory.
+func (d Dir) Path() string { return d.path }
+
+// Name returns the last part of the path.
+func (d Dir) Name() string { return filepath.Base(d.path) }
+
+// File returns the path of a file in the directory, for messages and for other programs.
+func (d Dir) File(name string) string { return d.path + "/" + name }
+
+// Make makes the directory, and those above it, where it is missing.
+func (d Dir) Make() error {
+	info, err := os.Stat(d.path)
+	switch {
+	case err == nil && info.IsDir():
+		return nil
+	case err == nil:
+		return &fs.PathError{Op: "mkdir", Path: d.path, Err: syscall.ENOTDIR}
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	return d.change("mkdir", "", func() error {
+		if err := os.MkdirAll(d.path, d.mode); err != nil {
+			return err
+		}
+		return os.Chmod(d.path, d.mode)
+	})
+}
+
+// Read returns the content of a file, up to limit bytes of it. What is not a file is an error and never waited for.
+func (d Dir) Read(name string, limit int64) (content []byte, err error) {
+	if err := d.look("read", name); err != nil {
+		return nil, err
+	}
+	err = d.in(func(root *os.Root) error {
+		// Without O_NONBLOCK, opening a named pipe would wait for somebody to write into it.
+		f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			return err
+		}
+		defer f.Close() //nolint:errcheck // it was only read
+		info, err := f.Stat()
+		switch {
+		case err != nil:
+			return err
+		case info.IsDir():
+			return &fs.PathError{Op: "read", Path: name, Err: syscall.EISDIR}
+		case !info.Mode().IsRegular():
+			return &fs.PathError{Op: "read", Path: name, Err: errNoFile}
+		}
+		content, err = readAll(f, min(info.Size(), limit), limit)
+		return err
+	})
+	return content, err
+}
+
+var errNoFile = errors.New("it is not a file")
+
+// readAll reads to the end of f, which is expected after size bytes, and no more than limit bytes.
+func readAll(f *os.File, size, limit int64) ([]byte, error) {
+	content := make([]byte, 0, size+1)
+	for limited := io.LimitReader(f, limit); ; {
+		n, err := limited.Read(content[len(content):cap(content)])
+		content = content[:len(content)+n]
+		if errors.Is(err, io.EOF) {
+			return content, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(content) == cap(content) {
+			content = append(content, 0)[:len(content)]
+		}
+	}
+}
+
+// Replace makes a file have the content and the permissions mode, by way of a file named temp. Whoever looks sees the
+// old content or the new one, whole. After an error there is no temp. One caller at a time uses the same temp; what an
+// interrupted Replace left there is replaced.
+func (d Dir) Replace(name, temp string, content []byte, mode fs.FileMode) error {
+	if err := check(temp); err != nil {
+		return err
+	}
+	return d.open(name, func(root *os.Root) error {
+		err := d.write(root, temp, content, mode)
+		if err == nil {
+			err = d.change("rename", name, func() error { return root.Rename(temp, name) })
+		}
+		if err != nil {
+			_ = d.change("unlink", temp, func() error { return root.Remove(temp) })
+		}
+		return err
+	})
+}
+
+// write makes a new file. O_EXCL keeps it from following a symbolic link that somebody put there.
+func (d Dir) write(root *os.Root, name string, content []byte, mode fs.FileMode) (err error) {
+	const how = os.O_WRONLY | os.O_CREATE | os.O_EXCL | syscall.O_NONBLOCK
+	var f *os.File
+	create := func() (err error) { f, err = root.OpenFile(name, how, mode); return err }
+	err = d.change("create", name, create)
+	if errors.Is(err, fs.ErrExist) {
+		if err = d.change("unlink", name, func() error { return root.RemoveAll(name) }); err == nil {
+			err = d.change("create", name, create)
+		}
+	}
+	if f == nil {
+		return err
+	}
+	if err == nil {
+		err = d.change("write", name, func() error { _, err := f.Write(content); return err })
+	}
+	if err == nil && mode&0o077 != 0 { // no umask takes anything from the owner
+		err = d.change("chmod", name, func() error { return f.Chmod(mode) })
+	}
+	return errors.Join(err, f.Close())
+}
+
+// Remove removes a file or an empty directory. One that is missing counts as removed: after an error Remove looks
+// whether there is anything, since a read-only file system does not say so. It needs no free space.
+func (d Dir) Remove(name string) error {
+	return d.remove(name, (*os.Root).Remove)
+}
+
+// RemoveAll is [Dir.Remove] also for a directory with all that is in it.
+func (d Dir) RemoveAll(name string) error {
+	return d.remove(name, (*os.Root).RemoveAll)
+}
+
+func (d Dir) remove(name string, how func(*os.Root, string) error) error {
+	err := d.open(name, func(root *os.Root) error {
+		err := d.change("unlink", name, func() error { return how(root, name) })
+		if err == nil {
+			return nil
+		}
+		if _, missing := root.Lstat(name); errors.Is(missing, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // not even the directory is there
+	}
+	return err
+}
+
+// Rename gives a file another name, and replaces what had that name. Here, and nowhere else, names may say in which
+// directory of this directory the file is: folder/name.
+func (d Dir) Rename(from, to string) error {
+	for part := range strings.SplitSeq(from+"/"+to, "/") {
+		if err := check(part); err != nil {
+			return err
+		}
+	}
+	return d.in(func(root *os.Root) error {
+		return d.change("rename", to, func() error { return root.Rename(from, to) })
+	})
+}
+
+// Symlink makes a symbolic link, unless something has that name: then the error is fs.ErrExist. The target may be any
+// text; nothing here ever follows it out of the directory.
+func (d Dir) Symlink(target, name string) error {
+	return d.open(name, func(root *os.Root) error {
+		return d.change("symlink", name, func() error { return root.Symlink(target, name) })
+	})
+}
+
+// Readlink returns the target of a symbolic link.
+func (d Dir) Readlink(name string) (string, error) {
+	if err := d.look("read", name); err != nil {
+		return "", err
+	}
+	return os.Readlink(d.File(name))
+}
+
+// Lstat says what has a name, without following it.
+func (d Dir) Lstat(name string) (fs.FileInfo, error) {
+	if err := d.look("look", name); err != nil {
+		return nil, err
+	}
+	return os.Lstat(d.File(name))
+}
+
+// look comes before what needs no root: a name without slashes is not followed by a system call that looks at links.
+func (d Dir) look(how, name string) error {
+	if err := check(name); err != nil {
+		return err
+	}
+	if err := failpoint.Before(how, d.path, name); err != nil {
+		return &fs.PathError{Op: how, Path: d.File(name), Err: err}
+	}
+	return nil
+}
+
+// List returns what is in the directory, sorted by name; nothing if the directory is missing.
+func (d Dir) List() (entries []fs.DirEntry, err error) {
+	if err := failpoint.Before("list", d.path, ""); err != nil {
+		return nil, &fs.PathError{Op: "list", Path: d.path, Err: err}
+	}
+	err = d.in(func(root *os.Root) error {
+		entries, err = fs.ReadDir(root.FS(), ".")
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return entries, err
+}
+
+// open does something with a file of that name, which changes call [failpoint.Before] for by themselves.
+func (d Dir) open(name string, do func(*os.Root) error) error {
+	if err := check(name); err != nil {
+		return err
+	}
+	return d.in(do)
+}
+
+// in does something beneath the directory as it is now.
+func (d Dir) in(do func(*os.Root) error) error {
+	root, err := os.OpenRoot(d.path + "/") // the slash: not anything but a directory
+	if err != nil {
+		return err
+	}
+	defer root.Close() //nolint:errcheck // nothing is written through it
+	return d.absolute(do(root))
+}
+
+// change makes one system call that changes something.
+func (d Dir) change(what, name string, do func() error) error {
+	if err := failpoint.Before(what, d.path, name); err != nil {
+		return &fs.PathError{Op: what, Path: d.File(name), Err: err}
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	if err := failpoint.After(what, d.path, name); err != nil {
+		return &fs.PathError{Op: what, Path: d.File(name), Err: err}
+	}
+	return nil
+}
+
+// absolute makes the errors of [os.Root] say where the file is.
+func (d Dir) absolute(err error) error {
+	var path *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path):
+		if filepath.IsAbs(path.Path) {
+			return path
+		}
+		return &fs.PathError{Op: strings.TrimSuffix(path.Op, "at"), Path: d.File(path.Path), Err: path.Err}
+	case errors.As(err, &link):
+		return &fs.PathError{Op: strings.TrimSuffix(link.Op, "at"), Path: d.File(link.New), Err: link.Err}
+	}
+	return err
+}
+
+func check(name string) error {
+	if name == "" || name == "." || name == ".." || len(name) > nameLimit || strings.ContainsAny(name, "/\x00") {
+		return fmt.Errorf("%q cannot be the name of a file", name)
+	}
+	return nil
+}
+
+// IsName says whether s can be part of the name of a file: 1 to 64 letters, digits, hyphens and characters of more.
+func IsName(s, more string) bool {
+	for _, c := range []byte(s) {
+		plain := c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '-'
+		if !plain && strings.IndexByte(more, c) < 0 {
+			return false
+		}
+	}
+	return len(s) >= 1 && len(s) <= 64
+}
+
+// Explain wraps err, which names a file, with what was being done and with what can be done about it. It returns nil
+// for nil.
+func (d Dir) Explain(doing string, err error) error {
+	var todo string
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		todo = "; free space in the file system of " + d.path
+	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
+		todo = "; make " + d.path + " writable for this process"
+	case errors.Is(err, syscall.ENOTDIR):
+		todo = "; make " + d.path + " a directory"
+	}
+	return fmt.Errorf("%s: %w%s", doing, err, todo)
+}

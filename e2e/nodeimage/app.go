@@ -12,10 +12,10 @@ import (
 	"example.com/dragoman/e2e/nodeimage/internal/debian"
 	"example.com/dragoman/e2e/nodeimage/internal/dockerd"
 	"example.com/dragoman/e2e/nodeimage/internal/engine"
-	"example.com/dragoman/e2e/nodeimage/internal/gobuild"
 	"example.com/dragoman/e2e/nodeimage/internal/node"
 	"example.com/dragoman/e2e/nodeimage/internal/steps"
 	"example.com/dragoman/e2e/nodeimage/internal/versions"
+	"example.com/dragoman/pkg/sanity/gobuild"
 )
 
 // app is what the commands share: the cache, its places, and where progress goes.

@@ -13,6 +13,7 @@ import (
 
 	"example.com/dragoman/e2e/nodeimage/internal/archive"
 	"example.com/dragoman/e2e/nodeimage/internal/steps"
+	"example.com/dragoman/pkg/sanity/gobuild"
 )
 
 const pathEnv = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -39,7 +40,7 @@ func (m Maker) checkImages(ctx context.Context, log *steps.Log) error {
 func (m Maker) binaries() map[string]string {
 	b := map[string]string{
 		"coredns": filepath.Join(m.bin(coreDNS(m.Set)), "coredns"),
-		"etcd":    filepath.Join(m.bin(etcd(m.Set)), "etcd"),
+		"etcd":    filepath.Join(m.bin(gobuild.Etcd(m.Set.Etcd)), "etcd"),
 		"pause":   filepath.Join(m.bin(pause(m.Set)), "pause"),
 	}
 	for _, c := range append(controlPlane(), "kube-proxy") {

@@ -20,9 +20,9 @@ import (
 	"example.com/dragoman/e2e/nodeimage/internal/archive"
 	"example.com/dragoman/e2e/nodeimage/internal/cache"
 	"example.com/dragoman/e2e/nodeimage/internal/debian"
-	"example.com/dragoman/e2e/nodeimage/internal/gobuild"
 	"example.com/dragoman/e2e/nodeimage/internal/steps"
 	"example.com/dragoman/e2e/nodeimage/internal/versions"
+	"example.com/dragoman/pkg/sanity/gobuild"
 )
 
 // recipe is raised when an image made by changed code differs though no version and no file of assets does.

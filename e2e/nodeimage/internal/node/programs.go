@@ -3,8 +3,8 @@ package node
 import (
 	"fmt"
 
-	"example.com/dragoman/e2e/nodeimage/internal/gobuild"
 	"example.com/dragoman/e2e/nodeimage/internal/versions"
+	"example.com/dragoman/pkg/sanity/gobuild"
 )
 
 // part is a program of the node and what to tell the person who waits for it.
@@ -27,7 +27,7 @@ func parts(set versions.Set) []part {
 	return []part{
 		{pause(set), 1, ""},
 		{cni(set), 4, ""},
-		{etcd(set), 1, "about 20 s cold"},
+		{gobuild.Etcd(set.Etcd), 1, "about 20 s cold"},
 		{containerd(set), 3, "about 50 s cold"},
 		{coreDNS(set), 1, "about 50 s cold"},
 		{kubernetes(set), 7, "about 7 min cold"},
@@ -49,15 +49,6 @@ func cni(set versions.Set) gobuild.Program {
 	}
 }
 
-func etcd(set versions.Set) gobuild.Program {
-	const module = "go.etcd.io/etcd"
-	return gobuild.Program{
-		Name: "etcd", Module: module + "/server/v3", Version: set.Etcd,
-		With:     []string{module + "/api/v3", module + "/client/pkg/v3", module + "/client/v3", module + "/pkg/v3"},
-		Packages: []string{module + "/server/v3"}, Binary: "etcd",
-	}
-}
-
 func containerd(set versions.Set) gobuild.Program {
 	const module = "github.com/containerd/containerd/v2"
 	return gobuild.Program{
@@ -76,19 +67,7 @@ func coreDNS(set versions.Set) gobuild.Program {
 }
 
 func kubernetes(set versions.Set) gobuild.Program {
-	const module = "k8s.io/kubernetes"
-	p := gobuild.Program{
-		Name: "kubernetes", Module: module, Version: set.Kubernetes,
-		Tags:    "selinux,notest,grpcnotrace", // as upstream's release builds
-		LDFlags: gobuild.KubernetesLDFlags(set.Kubernetes, set.Minor()),
-		GoMod: func(upstream []byte) ([]byte, error) {
-			return gobuild.KubernetesMod(upstream, set.Kubernetes, set.Staging())
-		},
-	}
-	for _, c := range append(controlPlane(), "kube-proxy", "kubeadm", "kubelet", "kubectl") {
-		p.Packages = append(p.Packages, module+"/cmd/"+c)
-	}
-	return p
+	return gobuild.Kubernetes(set.Kubernetes, append(controlPlane(), "kube-proxy", "kubeadm", "kubelet", "kubectl")...)
 }
 
 func controlPlane() []string {

@@ -10,8 +10,8 @@ import (
 	"regexp"
 	"strings"
 
-	"example.com/dragoman/e2e/nodeimage/internal/gobuild"
 	"example.com/dragoman/e2e/nodeimage/internal/steps"
+	"example.com/dragoman/pkg/sanity/gobuild"
 )
 
 // fillTree places what a node has beside Debian's packages. Debian's /bin, /sbin and /lib are links into /usr, so

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"example.com/dragoman/pkg/sanity/gobuild"
 )
 
 // Default is the Kubernetes version of a run that names none.
@@ -18,7 +20,7 @@ const Default = "v1.34.3"
 type Set struct {
 	Kubernetes string
 	Kind       string
-	Etcd       string
+	Etcd       string // as gobuild pairs them
 	CoreDNS    string
 	Pause      string // a tag only: the program is our own
 	Containerd string
@@ -29,11 +31,11 @@ type Set struct {
 func table() map[string]Set {
 	return map[string]Set{
 		"v1.34.3": {
-			Kind: "v0.33.0", Etcd: "v3.6.5", CoreDNS: "v1.12.1", Pause: "3.10.1",
+			Kind: "v0.33.0", CoreDNS: "v1.12.1", Pause: "3.10.1",
 			Containerd: "v2.1.4", CNI: "v1.7.1", Debian: "bookworm",
 		},
 		"v1.37.2": {
-			Kind: "v0.33.0", Etcd: "v3.7.0", CoreDNS: "v1.14.6", Pause: "3.10.2",
+			Kind: "v0.33.0", CoreDNS: "v1.14.6", Pause: "3.10.2",
 			Containerd: "v2.3.4", CNI: "v1.9.1", Debian: "bookworm",
 		},
 	}
@@ -48,7 +50,9 @@ func Lookup(kubernetes string) (Set, error) {
 			kubernetes, strings.Join(slices.Sorted(maps.Keys(sets)), ", "))
 	}
 	set.Kubernetes = kubernetes
-	return set, nil
+	var err error
+	set.Etcd, err = gobuild.EtcdFor(kubernetes)
+	return set, err
 }
 
 // Minor is the 34 of v1.34.3.
@@ -63,9 +67,6 @@ func (s Set) Minor() int {
 	}
 	return minor
 }
-
-// Staging is the version of the k8s.io libraries that belong to this Kubernetes: v0.34.3 for v1.34.3.
-func (s Set) Staging() string { return "v0." + strings.TrimPrefix(s.Kubernetes, "v1.") }
 
 // SystemImages lists the images that kubeadm of this version expects on a node, sorted.
 func (s Set) SystemImages() []string {

@@ -51,7 +51,7 @@ func requires(mod *modfile.File) map[string]string {
 }
 
 func TestKubernetesMod(t *testing.T) {
-	text, err := KubernetesMod([]byte(upstream), "v1.34.3", "v0.34.3")
+	text, err := kubernetesMod([]byte(upstream), "v1.34.3", "v0.34.3")
 	mod := parse(t, text, err)
 	if mod.Go.Version != "1.24.0" || len(mod.Godebug) != 1 || mod.Godebug[0].Value != "go1.24" {
 		t.Errorf("language settings are not upstream's: %s", text)
@@ -94,7 +94,7 @@ func TestModWithoutGoDirectiveIsRefused(t *testing.T) {
 }
 
 func TestKubernetesLDFlags(t *testing.T) {
-	flags := KubernetesLDFlags("v1.37.2", 37)
+	flags := kubernetesLDFlags("v1.37.2")
 	for _, want := range []string{
 		"-X k8s.io/component-base/version.gitVersion=v1.37.2", "-X k8s.io/client-go/pkg/version.gitMinor=37",
 	} {

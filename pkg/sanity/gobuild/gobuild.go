@@ -6,17 +6,20 @@
 package gobuild
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
 
 	"golang.org/x/mod/modfile"
-
-	"example.com/dragoman/e2e/nodeimage/internal/steps"
 )
 
 // Program is one go build: one or more main packages of a module.
@@ -43,8 +46,8 @@ type Builder struct {
 	Work string
 }
 
-// Build puts the program's binaries into the folder out.
-func (b Builder) Build(ctx context.Context, log *steps.Log, p Program, out string) error {
+// Build puts the program's binaries into the folder out. What the go command says goes to log.
+func (b Builder) Build(ctx context.Context, log io.Writer, p Program, out string) error {
 	dir := filepath.Join(b.Work, p.Name+"-"+p.Version)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("make build folder: %w", err)
@@ -64,11 +67,14 @@ func (b Builder) Build(ctx context.Context, log *steps.Log, p Program, out strin
 	if p.Main != "" {
 		packages = []string{"."}
 	}
-	return advise(log.Run(command(ctx, dir, append(args, packages...)...)))
+	if _, err := run(ctx, log, dir, append(args, packages...)...); err != nil {
+		return fmt.Errorf("build %s %s: %w", p.Name, p.Version, err)
+	}
+	return nil
 }
 
-func (b Builder) writeModule(ctx context.Context, log *steps.Log, p Program, dir string) error {
-	gomod := []byte("module nodeimage.local/" + p.Name + "\n\ngo 1.24\n")
+func (b Builder) writeModule(ctx context.Context, log io.Writer, p Program, dir string) error {
+	gomod := []byte("module build.local/" + p.Name + "\n\ngo 1.24\n")
 	if p.Module != "" {
 		m, err := Download(ctx, log, p.Module, p.Version)
 		if err != nil {
@@ -121,7 +127,7 @@ func newMod(name string, up *modfile.File) (*modfile.File, error) {
 	if up.Go == nil {
 		return nil, errors.New("upstream go.mod has no go directive")
 	}
-	if err := errors.Join(mod.AddModuleStmt("nodeimage.local/"+name), mod.AddGoStmt(up.Go.Version)); err != nil {
+	if err := errors.Join(mod.AddModuleStmt("build.local/"+name), mod.AddGoStmt(up.Go.Version)); err != nil {
 		return nil, fmt.Errorf("start go.mod: %w", err)
 	}
 	for _, g := range up.Godebug {
@@ -136,11 +142,10 @@ func newMod(name string, up *modfile.File) (*modfile.File, error) {
 type Module struct{ Dir, GoMod string }
 
 // Download brings a module into the module cache.
-func Download(ctx context.Context, log *steps.Log, module, version string) (Module, error) {
-	out, err := log.Output(command(ctx, "", "mod", "download", "-json", module+"@"+version))
+func Download(ctx context.Context, log io.Writer, module, version string) (Module, error) {
+	out, err := run(ctx, log, os.TempDir(), "mod", "download", "-json", module+"@"+version)
 	if err != nil {
-		log.Printf("%s", out)
-		return Module{}, advise(fmt.Errorf("download module %s@%s: %w", module, version, err))
+		return Module{}, fmt.Errorf("download module %s@%s: %w", module, version, err)
 	}
 	var m Module
 	if err := json.Unmarshal(out, &m); err != nil {
@@ -149,18 +154,22 @@ func Download(ctx context.Context, log *steps.Log, module, version string) (Modu
 	return m, nil
 }
 
-// command runs go away from the settings of whatever module or workspace the user stands in.
-func command(ctx context.Context, dir string, args ...string) *exec.Cmd {
-	cmd := steps.Command(ctx, "go", args...)
+// run runs the go command away from the settings of whatever module or workspace the user stands in, and returns what
+// it prints. When ctx ends it is asked to end, so that it can clean up, and ten seconds later it is killed.
+func run(ctx context.Context, log io.Writer, dir string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
 	cmd.Dir = dir
-	if dir == "" {
-		cmd.Dir = os.TempDir()
-	}
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-trimpath -buildvcs=false -mod=mod")
-	return cmd
-}
-
-func advise(err error) error {
-	return steps.Advise(err, "Needed: Go on PATH and a module proxy (go env GOPROXY); the modules are public. "+
-		"Running again goes on from what is built.")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = io.MultiWriter(&out, log), log
+	if _, err := fmt.Fprintf(log, "$ %s\n", strings.Join(cmd.Args, " ")); err != nil {
+		return nil, fmt.Errorf("write to the log: %w", err)
+	}
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("run go: %w; needed: Go on PATH and a module proxy (go env GOPROXY), the modules are "+
+			"public; running again goes on from what is built", err)
+	}
+	return out.Bytes(), nil
 }

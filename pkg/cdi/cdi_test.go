@@ -85,7 +85,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-func TestOpenRefusesDriverNamesThatAreNone(t *testing.T) {
+func TestFault24OpenRefusesDriverNamesThatAreNone(t *testing.T) {
 	for _, name := range []string{"a/b", "gpu example", "gpu=", "../up"} {
 		dir := filepath.Join(t.TempDir(), "cdi")
 		if _, err := Open(dir, name); err == nil || !strings.Contains(err.Error(), "cannot be part of a CDI kind") {
@@ -264,7 +264,7 @@ func TestRemoveAndList(t *testing.T) {
 	}
 }
 
-func TestUIDsThatAreNoneNeverBecomePaths(t *testing.T) {
+func TestFault24UIDsThatAreNoneNeverBecomePaths(t *testing.T) {
 	d := newDir(t)
 	for _, bad := range []types.UID{"", "..", "../x", "a/b", "a\x00", "ü", types.UID(strings.Repeat("a", 65))} {
 		s := example()
@@ -386,7 +386,7 @@ func smallDisk(t *testing.T) string {
 	return dir
 }
 
-func TestWithAFullAndWithAReadOnlyDisk(t *testing.T) {
+func TestFault02WithAFullDisk(t *testing.T) {
 	dir := smallDisk(t)
 	d, err := Open(dir, driver)
 	must(t, err)
@@ -405,13 +405,87 @@ func TestWithAFullAndWithAReadOnlyDisk(t *testing.T) {
 		t.Errorf("left: %v", left)
 	}
 	must(t, d.Remove(uid))
+}
 
+func TestFault03WithAReadOnlyDisk(t *testing.T) {
+	dir := smallDisk(t)
+	d, err := Open(dir, driver)
+	must(t, err)
+	_, err = d.Write(example())
+	must(t, err)
 	must(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
-	want = "make " + dir + " writable for this process"
-	if _, err := d.Write(s); !errors.Is(err, syscall.EROFS) || !strings.Contains(err.Error(), want) {
-		t.Errorf("Write: %v", err)
+	s := example()
+	s.Claim = "other"
+	want := "make " + dir + " writable for this process"
+	_, writeErr := d.Write(s)
+	for call, err := range map[string]error{"Write": writeErr, "Remove": d.Remove(uid)} {
+		if !errors.Is(err, syscall.EROFS) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", call, err)
+		}
 	}
-	must(t, d.Remove(uid)) // there is nothing to remove
+	must(t, d.Remove("other")) // there is nothing to remove
+	_, err = d.Write(example())
+	must(t, err) // it is there already
+}
+
+// TestFault05ASpecOfALaterVersion: what a later version of this program wrote is made again as it was.
+func TestFault05ASpecOfALaterVersion(t *testing.T) {
+	d := newDir(t)
+	raw := json.RawMessage(`{"cdiVersion":"9.9.0","kind":"k8s.gpu.example.com/gpu","later":{"a":[1e3,"<"]}}`)
+	must(t, d.WriteRaw(uid, raw))
+	var compact bytes.Buffer
+	there, err := os.ReadFile(d.files.File(d.name(uid)))
+	must(t, errors.Join(err, json.Compact(&compact, there)))
+	if compact.String() != string(raw) {
+		t.Errorf("it became %s", there)
+	}
+}
+
+// TestFault03WhatIsNoDirectory: it is said when the driver starts, not when the first pod does.
+func TestFault03WhatIsNoDirectory(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cdi")
+	must(t, os.WriteFile(path, nil, 0o600))
+	if _, err := Open(path, driver); !errors.Is(err, syscall.ENOTDIR) || !strings.HasSuffix(err.Error(), "a directory") {
+		t.Errorf("Open of a file: %v", err)
+	}
+}
+
+// FuzzNames does everything with any UID and device and looks whether anything is there afterwards.
+func FuzzNames(f *testing.F) {
+	for _, names := range [][2]string{
+		{string(uid), "gpu-0"}, {"..", "../x"}, {"a/b", "a=b"}, {"", ""}, {"a\x00", "\x00"},
+	} {
+		f.Add(names[0], names[1])
+	}
+	f.Fuzz(func(t *testing.T, uid, device string) {
+		top, err := os.MkdirTemp("/dev/shm", "dragoman-fuzz-") //nolint:usetesting // in memory
+		must(t, err)
+		defer os.RemoveAll(top) //nolint:errcheck // a later run makes another one
+		d, err := Open(filepath.Join(top, "cdi"), driver)
+		must(t, err)
+		claim := types.UID(uid)
+		s := Spec{Claim: claim, Devices: []cdispecs.Device{
+			{Name: DeviceName(claim, device, ""), ContainerEdits: env("A=1")},
+		}}
+		raw, err := d.Write(s)
+		if err == nil {
+			if claims, err := d.List(); !slices.Equal(claims, []types.UID{claim}) || err != nil {
+				t.Errorf("List: %q, %v", claims, err)
+			}
+			cache, err := cdi.NewCache(cdi.WithSpecDirs(d.path), cdi.WithAutoRefresh(false))
+			must(t, err)
+			if id := d.ID(s.Devices[0].Name); cache.GetDevice(id) == nil {
+				t.Errorf("%q does not resolve: %v", id, cache.GetErrors())
+			}
+			must(t, d.WriteRaw(claim, raw))
+		}
+		if removed := d.Remove(claim); err == nil && removed != nil {
+			t.Errorf("Remove: %v", removed)
+		}
+		if left := append(names(t, top), names(t, d.path)...); !slices.Equal(left, []string{"cdi"}) {
+			t.Errorf("left: %q", left)
+		}
+	})
 }
 
 func BenchmarkWrite(b *testing.B) {

@@ -3,6 +3,10 @@ package cdi
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"syscall"
 
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -19,4 +23,27 @@ func (d *Dir) Says(claim types.UID, raw json.RawMessage) bool {
 	}
 	there, err := d.files.Read(d.name(claim), specLimit)
 	return err == nil && bytes.Equal(there, content)
+}
+
+// Stamp is another one after a file was made or removed in the directory, or the directory itself was. It may be the
+// same if that was within the same tick of the kernel's clock, some milliseconds.
+type Stamp struct {
+	device, inode       uint64
+	seconds, nanosecond int64
+}
+
+// Stamp looks at the directory without listing it.
+func (d *Dir) Stamp() (Stamp, error) {
+	info, err := os.Stat(d.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Stamp{}, nil
+	}
+	if err != nil {
+		return Stamp{}, d.files.Explain("look at CDI directory", err)
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return Stamp{}, errors.New("look at CDI directory: the system does not say when it changed")
+	}
+	return Stamp{device: stat.Dev, inode: stat.Ino, seconds: stat.Mtim.Sec, nanosecond: stat.Mtim.Nsec}, nil
 }

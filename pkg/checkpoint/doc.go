@@ -18,11 +18,21 @@
 // records describe (device nodes, CDI files, containers) ends with the boot, and [Open] drops the records that an
 // earlier boot left. Put the directory on tmpfs.
 //
+// Only the epoch says which boot the rest belongs to. So who removes that file alone while the driver does not run has
+// the next Open drop all records and markers, as after a reboot: nothing could tell them from old ones. A driver that
+// runs puts it back when it next makes a directory.
+//
 // # Unfinished files
 //
-// An unfinished record has one fixed name per claim and is written only under the claim's lock. So the next Put of the
-// claim replaces it, and Open removes it if it can have the claim's lock at once, that is: if nobody, in this process
-// or another one, may still be writing it. The age of a file says nothing, clocks jump.
+// An unfinished record has one fixed name per claim and is written only under the claim's lock. So the next Put or
+// Delete of the claim removes it, and Open does if it can have the claim's lock at once, that is: if nobody, in this
+// process or another one, may still be writing it. The age of a file says nothing, clocks jump.
+//
+// # What an unreadable record costs
+//
+// The markers still say which devices the claim holds, and that is enough to take it back; what the backend had said
+// about undoing its changes is lost with the record, and a backend must do without. There is no second copy of it: a
+// record is replaced whole, so what spoils one (a bug, a disk) would spoil the copy as well.
 //
 // # Format of a record
 //

@@ -10,6 +10,9 @@ import (
 // ErrNotFound means that nothing is remembered of a claim.
 var ErrNotFound = errors.New("there is no record")
 
+// ErrOwnerUnknown means that the file system did not say whether another claim owns a device.
+var ErrOwnerUnknown = errors.New("it is not known who holds it")
+
 // CorruptError means that a claim was recorded, but that its record cannot be read. The claim must not be taken for one
 // that is not prepared: its markers still say which devices it holds.
 type CorruptError struct {

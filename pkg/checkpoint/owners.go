@@ -1,12 +1,15 @@
 package checkpoint
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"syscall"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -25,6 +28,9 @@ func (k DeviceKey) markerName() (string, error) {
 	if !dir.IsName(k.Device, ".") || k.ShareID != "" && !dir.IsName(k.ShareID, "") {
 		return "", fmt.Errorf("device %q with share %q cannot be part of a file name", k.Device, k.ShareID)
 	}
+	if !utf8.ValidString(k.Pool) {
+		return "", fmt.Errorf("pool %q is not text", k.Pool) // and would be another one when it is read
+	}
 	sum := sha256.Sum256([]byte(k.Pool))
 	name := k.Device + "-" + hex.EncodeToString(sum[:4])
 	if k.ShareID != "" {
@@ -34,10 +40,11 @@ func (k DeviceKey) markerName() (string, error) {
 }
 
 // Hold makes the claim the owner of a device, or of a share of one, unless another claim owns it: then it returns a
-// *[HeldError]. Holding what the claim holds already changes nothing. The caller holds the claim's lock.
+// *[HeldError]. If that cannot be found out, the error is [ErrOwnerUnknown]. Holding what the claim holds already
+// changes nothing. The caller holds the claim's lock.
 func (s *Store) Hold(k DeviceKey, by Claim) error {
 	name, err := k.markerName()
-	if err != nil {
+	if err := cmp.Or(err, checkUID(by.UID)); err != nil {
 		return fmt.Errorf("hold %s: %w", k, err)
 	}
 	target, err := json.Marshal(marker{DeviceKey: k, Claim: by})
@@ -52,8 +59,10 @@ func (s *Store) Hold(k DeviceKey, by Claim) error {
 			return nil
 		case err == nil:
 			return &HeldError{Key: k, By: there.Claim, Path: path}
-		case !errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, errUnreadable):
 			return &HeldError{Key: k, Path: path}
+		case !errors.Is(err, fs.ErrNotExist):
+			return s.explain("hold "+k.String(), fmt.Errorf("%w: %w", ErrOwnerUnknown, err))
 		}
 		err = s.withTree(func() error { return s.owners.Symlink(string(target), name) })
 		if !errors.Is(err, fs.ErrExist) {
@@ -68,10 +77,10 @@ func (s *Store) Release(by types.UID, keys ...DeviceKey) error {
 	var problems []error
 	for _, k := range keys {
 		name, err := k.markerName()
-		if err == nil {
-			err = s.release(by, name)
-		}
 		if err != nil {
+			continue // nobody can hold it
+		}
+		if err := s.release(by, name); err != nil {
 			problems = append(problems, s.explain("release "+k.String(), err))
 		}
 	}
@@ -120,8 +129,11 @@ func (s *Store) eachMarker(do func(name string, m marker, err error)) error {
 	}
 	for _, entry := range entries {
 		m, err := s.readMarker(entry.Name())
-		if !errors.Is(err, fs.ErrNotExist) {
+		switch {
+		case err == nil, errors.Is(err, errUnreadable):
 			do(entry.Name(), m, err)
+		case !errors.Is(err, fs.ErrNotExist):
+			return s.explain("read markers", err)
 		}
 	}
 	return nil
@@ -134,10 +146,10 @@ func (s *Store) readMarker(name string) (marker, error) {
 	var m marker
 	target, err := s.owners.Readlink(name)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return m, err
 	case err == nil:
 		err = json.Unmarshal([]byte(target), &m)
+	case !errors.Is(err, syscall.EINVAL): // which says that it is no link
+		return m, err
 	}
 	if err != nil || m.Claim.UID == "" {
 		return m, fmt.Errorf("read marker %s: %w; remove it when no container uses the device",

@@ -44,8 +44,9 @@ func framed(body string) []byte {
 	return []byte("dragoman-record/v1 sha256:" + hex.EncodeToString(sum[:]) + "\n" + body)
 }
 
-// TestReleasedFormats reads the record of each released format. Never change such a file: add one for a new format.
-func TestReleasedFormats(t *testing.T) {
+// TestFault05ReleasedFormats reads the record of each released format. Never change such a file: add one for a new
+// format.
+func TestFault05ReleasedFormats(t *testing.T) {
 	golden := filepath.Join("testdata", "record-v1")
 	written, err := encode(example())
 	if err != nil {
@@ -73,7 +74,7 @@ func TestReleasedFormats(t *testing.T) {
 	}
 }
 
-func TestUnknownFieldsSurvive(t *testing.T) {
+func TestFault05UnknownFieldsSurvive(t *testing.T) {
 	body := `{"claim":{"namespace":"n","name":"c","uid":"` + string(uid) + `"},"state":"Preparing",` +
 		`"devices":[{"pool":"p","device":"gpu-0","zebra":[1,2],"State":"kept","undo":{"big":12345678901234567890}}],` +
 		`"added":{"later":true},"STATE":"not ours"}` + "\n"
@@ -96,7 +97,42 @@ func TestUnknownFieldsSurvive(t *testing.T) {
 	}
 }
 
-func TestDecodeRefuses(t *testing.T) {
+// TestFault05DowngradeAndUpgrade goes from a later version of this program to this one and back. Its record, of the
+// same format, has fields that this version does not know; never change the file.
+func TestFault05DowngradeAndUpgrade(t *testing.T) {
+	later, err := os.ReadFile(filepath.Join("testdata", "record-v1-later"))
+	must(t, err)
+	s := newStore(t)
+	must(t, os.WriteFile(s.claims.File(recordName(uid)), later, 0o600))
+	r, err := s.Get(uid)
+	must(t, err)
+	if diff := cmp.Diff(example().Devices[1].DeviceKey, r.Devices[1].DeviceKey); diff != "" || r.State != Prepared {
+		t.Errorf("state %s, (-want +got):\n%s", r.State, diff)
+	}
+	must(t, s.Put(r))
+	if there, err := os.ReadFile(s.claims.File(recordName(uid))); string(there) != string(later) {
+		t.Errorf("what did not change was written anew, %v:\n%s", err, cmp.Diff(string(later), string(there)))
+	}
+	r.State, r.Devices[0].Request = Unpreparing, "other"
+	must(t, s.Put(r))
+
+	var before, after map[string]any
+	for file, into := range map[string]*map[string]any{
+		filepath.Join("testdata", "record-v1-later"): &before, s.claims.File(recordName(uid)): &after,
+	} {
+		raw, err := os.ReadFile(file)
+		must(t, err)
+		_, body, _ := strings.Cut(string(raw), "\n")
+		must(t, json.Unmarshal([]byte(body), into))
+	}
+	before["state"] = "Unpreparing"
+	before["devices"].([]any)[0].(map[string]any)["request"] = "other"
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Errorf("the later version loses something (-want +got):\n%s", diff)
+	}
+}
+
+func TestFault04DecodeRefuses(t *testing.T) {
 	good, err := encode(example())
 	if err != nil {
 		t.Fatal(err)
@@ -145,7 +181,7 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-func TestEveryFlippedBitIsNoticed(t *testing.T) {
+func TestFault04EveryFlippedBitIsNoticed(t *testing.T) {
 	good, err := encode(example())
 	if err != nil {
 		t.Fatal(err)

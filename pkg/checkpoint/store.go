@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -171,6 +170,8 @@ func checkUID(uid types.UID) error {
 
 func recordName(uid types.UID) string { return string(uid) + ".json" }
 
+func unfinishedName(uid types.UID) string { return "." + string(uid) + ".tmp" }
+
 func quarantineName(uid types.UID, n int) string {
 	return string(uid) + "." + strconv.Itoa(n) + ".json"
 }
@@ -230,8 +231,8 @@ func (s *Store) read(uid types.UID) (*Record, error) {
 	raw, err := s.claims.Read(recordName(uid), recordLimit)
 	path := s.claims.File(recordName(uid))
 	switch {
-	case errors.Is(err, syscall.EISDIR):
-		return nil, &CorruptError{UID: uid, Path: path, Reason: "it is a directory"}
+	case errors.Is(err, dir.ErrNoFile):
+		return nil, &CorruptError{UID: uid, Path: path, Reason: dir.ErrNoFile.Error()}
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	case err != nil:
@@ -254,17 +255,19 @@ func (s *Store) Put(r *Record) error {
 	if err := checkUID(r.Claim.UID); err != nil {
 		return err
 	}
+	if err := r.check(r.Claim.UID); err != nil { // or Get would take it for corrupt
+		return fmt.Errorf("write record of claim %s: %w", r.Claim, err)
+	}
 	raw, err := encode(r)
 	if err != nil {
 		return fmt.Errorf("encode record of claim %s: %w", r.Claim, err)
 	}
-	name := recordName(r.Claim.UID)
+	name, temp := recordName(r.Claim.UID), unfinishedName(r.Claim.UID)
 	if bytes.Equal(raw, r.stored) {
 		if there, err := s.claims.Read(name, recordLimit); err == nil && bytes.Equal(raw, there) {
-			return nil
+			return s.explain("remove unfinished record", s.claims.Remove(temp))
 		}
 	}
-	temp := "." + string(r.Claim.UID) + ".tmp"
 	if err := s.withTree(func() error { return s.claims.Replace(name, temp, raw, onlyOurs) }); err != nil {
 		return s.explain("write record", err)
 	}
@@ -278,8 +281,10 @@ func (s *Store) Delete(uid types.UID) error {
 	if err := checkUID(uid); err != nil {
 		return err
 	}
-	if err := s.claims.Remove(recordName(uid)); err != nil {
-		return s.explain("delete record", err)
+	for _, name := range []string{recordName(uid), unfinishedName(uid)} {
+		if err := s.claims.Remove(name); err != nil {
+			return s.explain("delete record", err)
+		}
 	}
 	for n := 1; ; n++ {
 		bad := quarantineName(uid, n)

@@ -146,7 +146,7 @@ func TestAFailedPutLeavesTheOldRecordAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestUIDsThatAreNoneNeverBecomePaths(t *testing.T) {
+func TestFault24UIDsThatAreNoneNeverBecomePaths(t *testing.T) {
 	s := newStore(t)
 	long := types.UID(strings.Repeat("a", 65))
 	for _, bad := range []types.UID{"", ".", "..", "../epoch", "a/b", "a\x00b", "ü", "a.json", long} {
@@ -157,6 +157,7 @@ func TestUIDsThatAreNoneNeverBecomePaths(t *testing.T) {
 		_, lockErr := s.Lock(context.Background(), bad)
 		for call, err := range map[string]error{
 			"Get": getErr, "Has": hasErr, "Lock": lockErr, "Put": s.Put(r), "Delete": s.Delete(bad),
+			"Hold": s.Hold(DeviceKey{Pool: "p", Device: "gpu-0"}, r.Claim),
 		} {
 			if err == nil || errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "is not one") {
 				t.Errorf("%s(%q): %v", call, bad, err)
@@ -168,12 +169,13 @@ func TestUIDsThatAreNoneNeverBecomePaths(t *testing.T) {
 	}
 }
 
-func TestACorruptRecord(t *testing.T) {
+func TestFault04ACorruptRecord(t *testing.T) {
 	good, err := encode(example())
 	must(t, err)
 	for name, content := range map[string]string{
 		"that is empty": "", "that was cut": string(good[:len(good)/2]), "that is junk": "\x7fELF junk\njunk",
-		"with a flipped bit": strings.Replace(string(good), "gpu-0", "gpu-1", 1),
+		"with a flipped bit":                            strings.Replace(string(good), "gpu-0", "gpu-1", 1),
+		"of zeros, as a disk leaves after a power loss": strings.Repeat("\x00", len(good)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStore(t)
@@ -230,7 +232,7 @@ func TestACorruptRecord(t *testing.T) {
 	}
 }
 
-func TestANewRecordReplacesOneInQuarantine(t *testing.T) {
+func TestFault04ANewRecordReplacesOneInQuarantine(t *testing.T) {
 	s := newStore(t)
 	path := filepath.Join(s.dir, "claims", string(uid)+".json")
 	for n := 1; n <= 3; n++ {
@@ -254,7 +256,7 @@ func TestANewRecordReplacesOneInQuarantine(t *testing.T) {
 	}
 }
 
-func TestARecordOfANewerVersionIsLeftAlone(t *testing.T) {
+func TestFault05ARecordOfANewerFormatIsLeftAlone(t *testing.T) {
 	s := newStore(t)
 	path := filepath.Join(s.dir, "claims", string(uid)+".json")
 	content := []byte("dragoman-record/v2 zstd sha512:…\n\x00\x01")
@@ -269,9 +271,55 @@ func TestARecordOfANewerVersionIsLeftAlone(t *testing.T) {
 	if there, err := os.ReadFile(path); string(there) != string(content) {
 		t.Errorf("now it is %q, %v", there, err)
 	}
+	other := example() // which is nobody else's problem
+	other.Claim.UID = "other"
+	must(t, s.Put(other))
+	if _, err := s.Get("other"); err != nil {
+		t.Errorf("Get of another claim: %v", err)
+	}
 }
 
-func TestOneBadRecordDoesNotHideTheGoodOnes(t *testing.T) {
+// TestFault04ADirectoryInPlaceOfARecord: whatever is there, the claim is not one that never was prepared.
+func TestFault04ADirectoryInPlaceOfARecord(t *testing.T) {
+	for name, put := range map[string]func(path string) error{
+		"an empty directory":  func(path string) error { return os.Mkdir(path, 0o700) },
+		"a full directory":    func(path string) error { return os.MkdirAll(filepath.Join(path, "a", "b"), 0o700) },
+		"a named pipe":        func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"a link to nowhere":   func(path string) error { return os.Symlink("nowhere", path) },
+		"a link out of there": func(path string) error { return os.Symlink("../../../outside", path) },
+		"a link to itself":    func(path string) error { return os.Symlink(string(uid)+".json", path) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(t)
+			must(t, os.WriteFile(filepath.Join(s.dir, "..", "outside"), []byte("untouched"), 0o600))
+			must(t, put(s.claims.File(recordName(uid))))
+			for range 2 {
+				if _, err := s.Get(uid); err == nil || errors.Is(err, ErrNotFound) {
+					t.Errorf("Get: %v", err)
+				}
+				if known, err := s.Has(uid); !known && err == nil {
+					t.Error("Has: it is not known")
+				}
+			}
+			if records, bad, err := s.List(); len(records) != 0 || len(bad) != 1 || err != nil {
+				t.Errorf("List: %v, %v, %v", records, bad, err)
+			}
+			must(t, s.Put(example()))
+			if _, err := s.Get(uid); err != nil {
+				t.Errorf("Get of a new record: %v", err)
+			}
+			must(t, s.Delete(uid))
+			if _, err := s.Get(uid); !errors.Is(err, ErrNotFound) {
+				t.Errorf("after Delete: %v", err)
+			}
+			if there, err := os.ReadFile(filepath.Join(s.dir, "..", "outside")); string(there) != "untouched" || err != nil {
+				t.Errorf("outside there is %q, %v", there, err)
+			}
+		})
+	}
+}
+
+func TestFault04OneBadRecordDoesNotHideTheGoodOnes(t *testing.T) {
 	s := newStore(t)
 	for _, name := range []types.UID{"c", "a", "b"} {
 		r := example()
@@ -292,7 +340,7 @@ func TestOneBadRecordDoesNotHideTheGoodOnes(t *testing.T) {
 	}
 }
 
-func TestRecordsOfAnotherBootAreNotBelieved(t *testing.T) {
+func TestFault07RecordsOfAnotherBootAreNotBelieved(t *testing.T) {
 	for name, c := range map[string]struct {
 		boot   string
 		change func(epoch string) error
@@ -667,7 +715,7 @@ func smallDisk(t *testing.T) (dir string, fill func()) {
 	}
 }
 
-func TestWithAFullDisk(t *testing.T) {
+func TestFault02WithAFullDisk(t *testing.T) {
 	dir, fill := smallDisk(t)
 	s := openAt(t, filepath.Join(dir, "state"))
 	key := DeviceKey{Pool: "p", Device: "gpu-0"}
@@ -704,10 +752,13 @@ func TestWithAFullDisk(t *testing.T) {
 	}
 }
 
-func TestWithAReadOnlyDisk(t *testing.T) {
+func TestFault03WithAReadOnlyDisk(t *testing.T) {
 	dir, _ := smallDisk(t)
 	s := openAt(t, filepath.Join(dir, "state"))
+	unlock, err := s.Lock(context.Background(), uid)
+	must(t, err)
 	must(t, s.Put(example()))
+	unlock()
 	must(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
 	changed := example()
 	changed.State = Unpreparing
@@ -720,6 +771,9 @@ func TestWithAReadOnlyDisk(t *testing.T) {
 	if _, err := s.Get(uid); err != nil {
 		t.Errorf("Get: %v", err)
 	}
+	unlock, err = openAt(t, s.dir).Lock(context.Background(), uid)
+	must(t, err) // so that the call says what really is the matter
+	unlock()
 	if _, err := open(filepath.Join(dir, "new"), boot); !errors.Is(err, syscall.EROFS) {
 		t.Errorf("Open: %v", err)
 	}

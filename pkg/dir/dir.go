@@ -53,7 +53,11 @@ func (d Dir) Make() error {
 	})
 }
 
-// Read returns the content of a file, up to limit bytes of it. What is not a file is an error and never waited for.
+// ErrNoFile means that something has the name which is no file and leads to none.
+var ErrNoFile = errors.New("it is not a file")
+
+// Read returns the content of a file, up to limit bytes of it. For what is not a file the error is [ErrNoFile]; it is
+// never waited for.
 func (d Dir) Read(name string, limit int64) (content []byte, err error) {
 	if err := d.look("read", name); err != nil {
 		return nil, err
@@ -62,6 +66,9 @@ func (d Dir) Read(name string, limit int64) (content []byte, err error) {
 		// Without O_NONBLOCK, opening a named pipe would wait for somebody to write into it.
 		f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 		if err != nil {
+			if info, there := root.Lstat(name); there == nil && !info.Mode().IsRegular() {
+				err = &fs.PathError{Op: "read", Path: name, Err: ErrNoFile} // such as a link to nowhere
+			}
 			return err
 		}
 		defer f.Close() //nolint:errcheck // it was only read
@@ -69,18 +76,14 @@ func (d Dir) Read(name string, limit int64) (content []byte, err error) {
 		switch {
 		case err != nil:
 			return err
-		case info.IsDir():
-			return &fs.PathError{Op: "read", Path: name, Err: syscall.EISDIR}
 		case !info.Mode().IsRegular():
-			return &fs.PathError{Op: "read", Path: name, Err: errNoFile}
+			return &fs.PathError{Op: "read", Path: name, Err: ErrNoFile}
 		}
 		content, err = readAll(f, min(info.Size(), limit), limit)
 		return err
 	})
 	return content, err
 }
-
-var errNoFile = errors.New("it is not a file")
 
 // readAll reads to the end of f, which is expected after size bytes, and no more than limit bytes.
 func readAll(f *os.File, size, limit int64) ([]byte, error) {
@@ -142,8 +145,8 @@ func (d Dir) write(root *os.Root, name string, content []byte, mode fs.FileMode)
 	return errors.Join(err, f.Close())
 }
 
-// Remove removes a file or an empty directory. One that is missing counts as removed: after an error Remove looks
-// whether there is anything, since a read-only file system does not say so. It needs no free space.
+// Remove removes a file or an empty directory. One that is missing counts as removed, also on a read-only file system:
+// Remove looks first. It needs no free space.
 func (d Dir) Remove(name string) error {
 	return d.remove(name, (*os.Root).Remove)
 }
@@ -154,18 +157,14 @@ func (d Dir) RemoveAll(name string) error {
 }
 
 func (d Dir) remove(name string, how func(*os.Root, string) error) error {
-	err := d.open(name, func(root *os.Root) error {
-		err := d.change("unlink", name, func() error { return how(root, name) })
-		if err == nil {
-			return nil
-		}
-		if _, missing := root.Lstat(name); errors.Is(missing, fs.ErrNotExist) {
-			return nil
-		}
-		return err
-	})
+	_, err := d.Lstat(name)
+	if err == nil {
+		err = d.open(name, func(root *os.Root) error {
+			return d.change("unlink", name, func() error { return how(root, name) })
+		})
+	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // not even the directory is there
+		return nil
 	}
 	return err
 }

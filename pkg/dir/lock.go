@@ -59,7 +59,7 @@ func (d Dir) lock(name string, wait bool, open func() (*os.File, error)) (*Lock,
 		case err == nil && os.SameFile(locked, current):
 			return &Lock{f}, nil
 		case err == nil && !current.Mode().IsRegular() && !current.IsDir():
-			return nil, closing(f, &fs.PathError{Op: "lock", Path: d.File(name), Err: errNoFile})
+			return nil, closing(f, &fs.PathError{Op: "lock", Path: d.File(name), Err: ErrNoFile})
 		case err != nil && !errors.Is(err, fs.ErrNotExist):
 			return nil, closing(f, err)
 		}

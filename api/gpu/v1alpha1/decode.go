@@ -132,9 +132,9 @@ func validateMPS(config *MPSConfig, at *field.Path) field.ErrorList {
 		errs = append(errs, validateMemoryLimit(*limit, at.Child("defaultPinnedDeviceMemoryLimit"))...)
 	}
 	for _, key := range slices.Sorted(maps.Keys(config.DefaultPerDevicePinnedMemoryLimit)) {
-		at := at.Child("defaultPerDevicePinnedMemoryLimit").Key(key)
+		at := at.Child("defaultPerDevicePinnedMemoryLimit").Key(strict.Shown(key))
 		if !isDeviceKey(key) {
-			errs = append(errs, field.Invalid(at, key,
+			errs = append(errs, field.Invalid(at, strict.Shown(key),
 				`must be the UUID of a device ("GPU-…" or "MIG-…") or its index in the claim, from 0`))
 		}
 		errs = append(errs, validateMemoryLimit(config.DefaultPerDevicePinnedMemoryLimit[key], at)...)

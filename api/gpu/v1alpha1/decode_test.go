@@ -255,6 +255,7 @@ func FuzzDecode(f *testing.F) {
 		head + `,"sharing":{"strategy":"MPS","mpsConfig":{"defaultActiveThreadPercentage":100,` +
 			`"defaultPinnedDeviceMemoryLimit":"1.5Gi","defaultPerDevicePinnedMemoryLimit":{"0":1e9,"MIG-1":"1Ei"}}}}`,
 		head + `,"sharing":{"strategy":"MPS","mpsConfig":{"defaultPerDevicePinnedMemoryLimit":{}}}}`,
+		head + `,"sharing":{"strategy":"MPS","mpsConfig":{"defaultPinnedDeviceMemoryLimit":"1e-999999999"}}}`,
 		head + `,"sharing":{"strategy":"TimeSlicing","timeSlicingConfig":null,"sharing":{}}}`, `{"Kind":` +
 			`"GpuConfig"}`, `[`, ``,
 		"apiVersion: gpu.resource.example.com/v1alpha1\nkind: GpuConfig\nsharing: &a {strategy: *a}\n",

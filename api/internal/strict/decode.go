@@ -2,6 +2,7 @@ package strict
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"unicode"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -43,7 +45,7 @@ func Decode(raw []byte, at *field.Path, want schema.GroupVersionKind, into any) 
 }
 
 // Join returns the problems of the form, and those of the content that do not merely follow from them: a value that
-// could not be read is not missing too.
+// could not be read is not missing too. Of many it returns the first.
 func Join(form, content field.ErrorList) field.ErrorList {
 	all := slices.Clone(form)
 	for _, c := range content {
@@ -53,6 +55,9 @@ func Join(form, content field.ErrorList) field.ErrorList {
 		if !slices.ContainsFunc(form, follows) {
 			all = append(all, c)
 		}
+	}
+	if more := len(all) - maxProblems - 1; more > 0 {
+		all = append(all[:maxProblems], rootError(nil, "", fmt.Sprintf("there are %d more problems", more+1)))
 	}
 	return all
 }
@@ -110,7 +115,11 @@ func (d *decoder) decode(n node, into reflect.Value, at *field.Path) {
 		return // as if it were not there
 	}
 	if self, ok := reflect.TypeAssert[json.Unmarshaler](into.Addr()); ok {
-		if err := self.UnmarshalJSON(n.json()); err != nil {
+		err := checkQuantity(self, n.literal)
+		if err == nil {
+			err = self.UnmarshalJSON(n.json())
+		}
+		if err != nil {
 			d.add(field.TypeInvalid(at, n.shown(), err.Error()))
 		}
 		return
@@ -129,6 +138,24 @@ func (d *decoder) decode(n node, into reflect.Value, at *field.Path) {
 	default:
 		d.decodeScalar(n, into, at)
 	}
+}
+
+// checkQuantity refuses what is longer than any quantity, and exponents that lead beyond them: to parse 1e-999999999
+// takes the library minutes, and all memory.
+func checkQuantity(into json.Unmarshaler, literal string) error {
+	const most, exponent = 64, 18
+	if _, ok := into.(*resource.Quantity); !ok {
+		return nil
+	}
+	if len(literal) > most {
+		return fmt.Errorf("must be a quantity of at most %d characters", most)
+	}
+	_, digits, _ := strings.Cut(strings.ToLower(literal), "e") // which also stands for exa
+	n, err := strconv.Atoi(digits)
+	if errors.Is(err, strconv.ErrRange) || n > exponent || n < -exponent {
+		return fmt.Errorf("must be a quantity with an exponent between -%d and %d", exponent, exponent)
+	}
+	return nil
 }
 
 func (d *decoder) decodeScalar(n node, into reflect.Value, at *field.Path) {
@@ -266,7 +293,9 @@ func child(at *field.Path, name string) *field.Path {
 	return at.Child(name)
 }
 
-// shown cuts and escapes what must not spoil a message.
+// Shown cuts and escapes what somebody wrote, so that it does not spoil a message.
+func Shown(s string) string { return shown(s) }
+
 func shown(s string) string {
 	if len(s) > maxShown {
 		s = strings.ToValidUTF8(s[:maxShown], "") + "…"

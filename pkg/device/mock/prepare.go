@@ -56,9 +56,9 @@ func (b *Backend) Prepare(ctx context.Context, r device.Request) ([]device.Grant
 	names := make([]string, len(r.Devices))
 	for i, result := range r.Devices {
 		if !nameable(r.Claim.UID, result.ShareID) {
-			return nil, fmt.Errorf(
+			return nil, &device.RefusedError{Reason: fmt.Errorf(
 				"device %q: claim UID %q and share ID %q must be at most 64 letters, digits and dashes",
-				result.Device, r.Claim.UID, ptr.Deref(result.ShareID, ""))
+				result.Device, r.Claim.UID, ptr.Deref(result.ShareID, ""))}
 		}
 		names[i] = result.Device
 	}

@@ -18,6 +18,8 @@ type clients struct {
 	claims kubernetes.Interface
 	// slices is for what nobody waits for.
 	slices kubernetes.Interface
+	// events is for what nobody waits for either, and must not hold up slices.
+	events kubernetes.Interface
 	// token is the service account token of the pod that this runs in, nil elsewhere.
 	token []byte
 }
@@ -52,6 +54,11 @@ func newClients(kubeconfig string) (clients, error) {
 	limited := rest.CopyConfig(config)
 	limited.QPS, limited.Burst = 50, 100
 	if c.slices, err = kubernetes.NewForConfig(limited); err != nil {
+		return clients{}, err
+	}
+	slow := rest.CopyConfig(config)
+	slow.QPS, slow.Burst = 2, 10
+	if c.events, err = kubernetes.NewForConfig(slow); err != nil {
 		return clients{}, err
 	}
 	if config.BearerTokenFile != "" {

@@ -75,6 +75,9 @@ func dispatch(ctx context.Context, args []string, getenv func(string) string, st
 	defer klog.Flush()
 	logger := klog.Background()
 	logger.Info("Starting dragoman", "version", version(), "config", klog.Format(config))
+	if limit := limitMemory(getenv); limit > 0 {
+		logger.V(2).Info("Collecting garbage harder near the container's memory limit", "bytes", limit)
+	}
 	if err := run(klog.NewContext(ctx, logger), config); err != nil {
 		if config.Logging.Format == "text" {
 			return err // printed as a last line for people

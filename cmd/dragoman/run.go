@@ -2,16 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"runtime"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 	resourceapi "k8s.io/api/resource/v1"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -60,7 +56,9 @@ func run(ctx context.Context, config *driverConfig) error {
 		{"wire the rooms", p.wire},
 		{"listen for metrics and health checks", p.listen},
 	} {
-		if err := step.do(ctx); err != nil {
+		if err := step.do(ctx); err != nil && ctx.Err() != nil {
+			return nil //nolint:nilerr // that is how it was asked to end
+		} else if err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
 		}
 	}
@@ -80,38 +78,6 @@ func (p *process) findAPIServer(context.Context) (err error) {
 // stateDir is this driver's part of the state directory: installations with other driver names have their own.
 func (p *process) stateDir() string { return filepath.Join(p.config.StateDir, p.config.DriverName) }
 
-func (p *process) openRecords(context.Context) (err error) {
-	p.records, err = checkpoint.Open(p.stateDir()) //nolint:contextcheck // it waits for nobody
-	if err != nil {
-		return fmt.Errorf("--state-dir %s: %w", p.config.StateDir, err)
-	}
-	return writable("--state-dir", p.stateDir())
-}
-
-func (p *process) openCDI(context.Context) (err error) {
-	if p.specs, err = cdi.Open(p.config.CDIDir, p.config.DriverName); err != nil {
-		return fmt.Errorf("--cdi-dir %s: %w", p.config.CDIDir, err)
-	}
-	return writable("--cdi-dir", p.config.CDIDir)
-}
-
-// writable finds out at the start what would otherwise be found out with the first claim.
-func writable(flag, dir string) error {
-	info, err := os.Stat(dir)
-	if err == nil && !info.IsDir() {
-		err = &fs.PathError{Op: "open", Path: dir, Err: unix.ENOTDIR}
-	}
-	if err == nil {
-		if err = unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
-			err = &fs.PathError{Op: "write to", Path: dir, Err: err}
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("%s %s: %w; name a directory that this process can write to", flag, dir, err)
-	}
-	return nil
-}
-
 func (p *process) openBackend(ctx context.Context) (err error) {
 	p.backend, err = backendOf(ctx, p.config, filepath.Join(p.stateDir(), "backend"))
 	return err
@@ -126,32 +92,44 @@ func (p *process) wire(ctx context.Context) error {
 		Observe: func(phase prepare.Phase, d time.Duration) { p.metrics.Phase(string(phase), d) },
 		Report: func(c device.Claim, problem error) {
 			logger.Error(problem, "Problem with a claim", "claim", klog.KRef(c.Namespace, c.Name), "claimUID", c.UID)
+			p.driver.Tell(ctx, c, problem)
+		},
+		Reconciled: func(c device.Claim, did prepare.Action) {
+			p.metrics.Reconciled(string(did))
+			logger.Info("Put something right", "action", did, "claim", klog.KRef(c.Namespace, c.Name), "claimUID", c.UID)
 		}})
 	p.inventory = inventory.New(
 		inventory.Options{Backend: p.backend, DriverName: c.DriverName, NodeName: c.NodeName})
 	p.wirePublishing(logger)
 	p.driver = driver.New(driver.Options{
 		DriverName: c.DriverName, NodeName: c.NodeName, KubeletDir: c.KubeletDir, PodUID: types.UID(c.PodUID),
-		Client:    p.clients.claims,
-		Preparer:  p.preparer,
-		Records:   p.preparer,
-		Publisher: p.publisher,
-		Inventory: p.inventory,
+		Directories: []string{c.CDIDir, p.stateDir()},
+		Client:      p.clients.claims,
+		Events:      p.clients.events,
+		Preparer:    p.preparer,
+		Records:     p.preparer,
+		Publisher:   p.publisher,
+		Inventory:   p.inventory,
 		Decide: func(rc *resourceapi.ResourceClaim) (claim.Plan, error) {
 			return claim.Decide(rc, claim.Options{DriverName: c.DriverName, PoolName: c.NodeName,
 				Decode: gpuv1alpha1.Decode, Default: func() apiruntime.Object { return gpuv1alpha1.Default() }})
 		},
 		Observe: driver.Observer{
 			Prepared: p.metrics.Prepared, Unprepared: p.metrics.Unprepared, InFlight: p.metrics.InFlight,
-			Fetched: func(d time.Duration) { p.metrics.Phase("get", d) },
-			Devices: func(all []device.Device) { p.metrics.Devices(countDevices(all)) },
+			Fetched:  func(d time.Duration) { p.metrics.Phase("get", d) },
+			Devices:  func(all []device.Device) { p.metrics.Devices(countDevices(all)) },
+			TookBack: func() { p.metrics.Reconciled(string(prepare.TookBackClaim)) },
+			Unsettled: func(counts map[driver.Unsettled]int) {
+				for _, reason := range driver.UnsettledReasons() {
+					p.metrics.Unsettled(string(reason), counts[reason])
+				}
+			},
 		},
 	})
-	p.metrics.CountPreparedClaims(func() (int, error) {
-		claims, err := p.preparer.Prepared()
-		return len(claims), err
+	p.metrics.CountRecords(func() (int, int, error) {
+		recorded, quarantined, err := p.records.Claims()
+		return len(recorded), len(quarantined), err
 	})
-	p.metrics.CountQuarantinedRecords(p.quarantined)
 	return nil
 }
 
@@ -173,17 +151,6 @@ func (p *process) wirePublishing(logger klog.Logger) {
 		func(ctx context.Context, waiting func(error)) (types.UID, error) {
 			return driver.NodeUID(ctx, p.clients.slices, c.NodeName, p.clients.token, waiting)
 		}, p.probing.Known)
-}
-
-func (p *process) quarantined() (int, error) {
-	_, problems, err := p.records.List()
-	n := 0
-	for _, problem := range problems {
-		if corrupt := (*checkpoint.CorruptError)(nil); errors.As(problem, &corrupt) {
-			n++
-		}
-	}
-	return n, err
 }
 
 func countDevices(all []device.Device) telemetry.DeviceCounts {
@@ -210,6 +177,7 @@ func (p *process) listen(ctx context.Context) (err error) {
 			{Name: "slices acknowledged by the API server",
 				Test: func(context.Context) error { return p.publisher.Acknowledged() }},
 			{Name: "backend looked for devices", Test: func(context.Context) error { return p.driver.Looked() }},
+			{Name: "records and CDI files can be written", Test: func(context.Context) error { return p.canWrite() }},
 		})
 	if err != nil {
 		return fmt.Errorf("httpAddress: %w; set another one, or \"\" for none, in the file named by --config", err)

@@ -24,7 +24,8 @@ type Backend interface {
 	// admin access it must not change the device in any way: somebody else may be using it.
 	//
 	// Before it changes anything that outlives the call it hands [Request.Remember] what undoing the change takes.
-	// When it returns an error, the caller asks for Unprepare with what was remembered, now or after a restart.
+	// When it returns an error, the caller asks for Unprepare with what was remembered, now or after a restart. The error
+	// wraps a *[RefusedError] if no device of this kind can ever be set up as r asks.
 	Prepare(ctx context.Context, r Request) ([]Grant, error)
 
 	// Unprepare takes back what Prepare did for one device. A grant that is unknown, was taken back before, or whose
@@ -35,6 +36,15 @@ type Backend interface {
 // ErrNeedsRestart is what an error of Devices wraps if it lasts until another process looks, for example because a
 // library was replaced that cannot be loaded again. The process then ends when no call is in progress any more.
 var ErrNeedsRestart = errors.New("only a new process can go on")
+
+// RefusedError is the refusal of a request for what it asks. The same request gets it again, so users are told of it in
+// an event of the claim.
+type RefusedError struct{ Reason error }
+
+func (e *RefusedError) Error() string { return e.Reason.Error() }
+
+// Unwrap returns the reason.
+func (e *RefusedError) Unwrap() error { return e.Reason }
 
 // Watcher is implemented by a backend that can tell when its devices changed (hot-plug, health).
 type Watcher interface {

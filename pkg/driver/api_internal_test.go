@@ -2,12 +2,15 @@ package driver
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -58,9 +61,13 @@ func TestReadingAClaim(t *testing.T) {
 		Status: resourceapi.ResourceClaimStatus{Allocation: &resourceapi.AllocationResult{}}}
 	refused := &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{Port: 43210}, Err: syscall.ECONNREFUSED}
 	reset := &net.OpError{Op: "read", Net: "tcp", Addr: &net.TCPAddr{Port: 43211}, Err: syscall.ECONNRESET}
+	expired := &url.Error{Op: "Get", URL: "https://10.0.0.1:6443", Err: &tls.CertificateVerificationError{
+		Err: x509.CertificateInvalidError{Reason: x509.Expired, Detail: time.Now().String()}}}
+	unknown := &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}
 	busy := apierrors.NewTooManyRequests("slow down", 0)
 	broken := apierrors.NewInternalError(errors.New("etcd: request timed out"))
 	gone := apierrors.NewNotFound(claimsResource, "train")
+	proxys := apierrors.NewGenericServerResponse(404, "get", claimsResource, "train", "404 page not found", 0, true)
 	denied := apierrors.NewForbidden(claimsResource, "train", errors.New("no role"))
 
 	const (
@@ -81,6 +88,7 @@ func TestReadingAClaim(t *testing.T) {
 		"an internal error is asked again":    {[]error{broken, broken, nil}, usual, 3, ""},
 		"a refused connection is asked again": {[]error{refused, reset, nil}, usual, 3, ""},
 		"a timeout of one attempt is no end":  {[]error{context.DeadlineExceeded, nil}, usual, 2, ""},
+		"gone, says a proxy, is asked again":  {[]error{proxys, proxys, nil}, usual, 3, ""},
 		"gone is an answer":                   {[]error{gone}, usual, 1, wasGone},
 		"gone after trouble is an answer":     {[]error{busy, gone}, usual, 2, wasGone},
 		"not allowed is an answer":            {[]error{denied}, usual, 1, get + denied.Error()},
@@ -90,6 +98,10 @@ func TestReadingAClaim(t *testing.T) {
 			patience + "no answer in time"},
 		"trouble without end, other": {[]error{errors.New("x509: expired")}, usual, often,
 			patience + "x509: expired"},
+		"trouble without end, expired certificate": {[]error{expired}, usual, often,
+			patience + "its certificate has expired or is not valid yet; renew it, and look at this node's clock"},
+		"trouble without end, unknown authority": {[]error{unknown}, usual, often,
+			patience + "its certificate cannot be verified: x509: certificate signed by unknown authority"},
 		"a short deadline is kept":             {[]error{broken}, usual / 5, often, patience + "InternalError (500)"},
 		"without a deadline it ends some time": {[]error{broken}, 0, often, patience + "InternalError (500)"},
 	} {
@@ -146,17 +158,23 @@ func (m *memory) Unprepare(_ context.Context, uid types.UID) error {
 	return nil
 }
 
-func (m *memory) Restore(context.Context) error {
+func (m *memory) Restore(context.Context) error { return nil }
+
+func (m *memory) RepairFiles(context.Context) error { return nil }
+
+func (m *memory) Repair(context.Context) error {
 	m.restored++
 	return errors.New("CDI directory is read-only")
 }
 
-func (m *memory) Prepared() ([]device.Claim, error) {
+func (m *memory) Remembered() ([]prepare.Remembered, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var all []device.Claim
+	var all []prepare.Remembered
 	for _, uid := range slices.Sorted(maps.Keys(m.recorded)) {
-		all = append(all, device.Claim{Namespace: "team-a", Name: strings.TrimPrefix(string(uid), "uid-of-"), UID: uid})
+		name := strings.TrimPrefix(string(uid), "uid-of-")
+		all = append(all, prepare.Remembered{
+			Claim: device.Claim{Namespace: "team-a", Name: name, UID: uid}, State: prepare.Prepared})
 	}
 	return all, nil
 }
@@ -306,11 +324,12 @@ func TestAnEarlyLookTakesNothingBack(t *testing.T) {
 		m := &memory{recorded: map[types.UID]bool{"early": true, "late": true}}
 		client, _ := scripted(nil, apierrors.NewNotFound(claimsResource, "any"))
 		now := time.Now()
-		noted := map[types.UID]time.Time{"early": now.Add(time.Second - goneGrace), "late": now.Add(-goneGrace)}
 		d := New(Options{Client: client, Preparer: m, Records: m})
-		noted = d.lookForGone(quietly(t.Context()), noted)
-		if !m.recorded["early"] || m.recorded["late"] || len(noted) != 1 {
-			t.Errorf("recorded %v, noted %v", m.recorded, noted)
+		d.unsettled.gone("early", now.Add(time.Second-goneGrace))
+		d.unsettled.gone("late", now.Add(-goneGrace))
+		waiting := d.compare(quietly(t.Context()))
+		if !m.recorded["early"] || m.recorded["late"] || !waiting || !d.unsettled.isGone("early") {
+			t.Errorf("recorded %v, waiting %v", m.recorded, waiting)
 		}
 	})
 }
@@ -371,6 +390,27 @@ func TestNodeUIDEndsWithItsContext(t *testing.T) {
 		defer cancel()
 		if _, err := NodeUID(ctx, client, "node-a", nil, func(error) {}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
+		}
+	})
+}
+
+// TestTheEndOfPatienceSaysTheSameEachTime: the last attempt is cut short by the end, or not, by chance.
+func TestTheEndOfPatienceSaysTheSameEachTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, asked := fake.NewClientset(), 0
+		ctx, cancel := context.WithCancel(quietly(t.Context()))
+		defer cancel()
+		client.PrependReactor("get", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
+			if asked++; asked < 3 {
+				return true, nil, apierrors.NewInternalError(errors.New("etcd: request timed out"))
+			}
+			cancel()
+			return true, nil, context.Canceled
+		})
+		f := &fetcher{client: client, attempt: fetchAttempt}
+		_, err := f.read(ctx, claimRef{types.NamespacedName{Namespace: "team-a", Name: "train"}, "1"})
+		if err == nil || !strings.HasSuffix(err.Error(), "InternalError (500)") {
+			t.Errorf("got %v", err)
 		}
 	})
 }

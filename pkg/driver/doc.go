@@ -14,17 +14,23 @@
 //   - The sockets of another instance are never taken away, those of a killed one are removed (sockets.go).
 //   - The kubelet is told how the devices are, for the status of pods, and again and again; what nobody has looked at
 //     for too long is unknown (health.go).
-//   - What the kubelet forgot is taken back: records of claims that are gone for more than two minutes (reconcile.go).
+//   - What the kubelet forgot is taken back: records of claims that are gone for more than two minutes; what prepared
+//     claims lost is made again, CDI files within seconds (reconcile.go).
+//   - Sockets that were removed are made again, while calls go on (keep.go), and only root may speak on them
+//     (listener.go).
+//   - Claims that cannot be prepared get an event, one for each sentence (events.go).
 //
 // # What a failure means
 //
-// Only a failure of the sockets' servers, or of a backend that needs a new process ([device.ErrNeedsRestart]), ends
-// [Driver.Run]; who runs it ends the process with an exit code that is not 0. Everything else is an answer to the
-// kubelet, which repeats the call, or a line of the log and a later attempt.
+// Only a failure of the sockets' servers, another process in their place, a directory that was removed behind its
+// mount, or a backend that needs a new process ([device.ErrNeedsRestart]) ends [Driver.Run]; who runs it ends the
+// process with an exit code that is not 0. Everything else is an answer to the kubelet, which repeats the call, or a
+// line of the log and a later attempt.
 //
 // # Rights
 //
-// Of the API server it needs: get on resourceclaims; and get on nodes only if the process does not run in a pod.
+// Of the API server it needs: get on resourceclaims; and get on nodes only if the process does not run in a pod. With
+// create on events (events.k8s.io) it tells users of a claim why it cannot be prepared; without, the pod's events do.
 //
 // # Size
 //

@@ -32,13 +32,17 @@ type Preparer interface {
 	Unprepare(ctx context.Context, uid types.UID) error
 }
 
-// Records are what is remembered of claims.
+// Records are what is remembered of claims. What cannot be put right now is an error, and can be another time.
 type Records interface {
-	// Prepared lists the claims of which something may be set up on this node.
-	Prepared() ([]device.Claim, error)
-	// Restore makes again what prepared claims miss on the node, and removes what belongs to no claim. What it cannot
-	// do now is its error, and can be done another time.
+	// Remembered lists the claims of which something may be set up on this node.
+	Remembered() ([]prepare.Remembered, error)
+	// Restore makes again what prepared claims miss on the node, and removes what belongs to no claim. It is called
+	// before the kubelet is served.
 	Restore(ctx context.Context) error
+	// Repair only makes again what prepared claims miss.
+	Repair(ctx context.Context) error
+	// RepairFiles is Repair for CDI files that were removed. It is cheap while none was.
+	RepairFiles(ctx context.Context) error
 }
 
 // Publisher is told which slices there are to be.
@@ -61,13 +65,18 @@ type Options struct {
 	DriverName, NodeName string
 	// KubeletDir is the kubelet's root directory, as the kubelet sees it too.
 	KubeletDir string
+	// Directories are others that have to be the node's: if one of them was removed there while a container has it
+	// mounted, Run ends with an error, since only a new container can see the one that is made instead. Optional.
+	Directories []string
 	// PodUID turns on rolling updates: instances with different pod UIDs serve side by side. Without it there can be
 	// one instance. Optional.
 	PodUID types.UID
 
 	// Client reads claims. Its rate limit delays pods, so it should have none. Its connections should not be those of
 	// other clients, since they are given up when the API server does not answer.
-	Client    kubernetes.Interface
+	Client kubernetes.Interface
+	// Events makes events of claims. Its rate limit delays nobody, so it should be low. Optional.
+	Events    kubernetes.Interface
 	Preparer  Preparer
 	Publisher Publisher
 	Inventory Inventory
@@ -89,18 +98,25 @@ type Observer struct {
 	InFlight func(delta int)
 	// Devices gets what the backend sees, whenever it was looked at.
 	Devices func([]device.Device)
+	// TookBack is called for each claim that was taken back because it does not exist any more.
+	TookBack func()
+	// Unsettled gets how many claims are not just prepared, by reason, whenever that was looked at.
+	Unsettled func(map[Unsettled]int)
 }
 
 // Driver serves the kubelet and keeps the Publisher up to date.
 type Driver struct {
 	options  Options
-	sockets  sockets
+	sockets  *sockets
 	calls    *calls
 	fetcher  *fetcher
 	fatal    chan error // holds the first error that serving cannot go on with
 	kubelet  registration
 	hardware look // of followInventory's goroutine
 	health   *health
+
+	unsettled unsettled
+	events    *events
 }
 
 // New returns a driver that does nothing until Run.
@@ -114,6 +130,9 @@ func New(o Options) *Driver {
 		fatal:   make(chan error, 1),
 		kubelet: registration{directory: registryDir(o.KubeletDir)},
 		health:  newHealth(),
+
+		events:    newEvents(o),
+		unsettled: unsettled{goneSince: make(map[types.UID]time.Time), told: make(map[types.UID]Unsettled)},
 	}
 }
 
@@ -121,14 +140,18 @@ func New(o Options) *Driver {
 // ctx ends. Then it lets calls in progress finish within a bound, takes its sockets away and returns nil. An error is
 // one that serving cannot go on with.
 func (d *Driver) Run(ctx context.Context) error {
-	if err := d.sockets.takePlace(ctx); err != nil {
+	unlock, err := d.sockets.takePlace(ctx)
+	if err != nil {
 		return err
 	}
+	unlock() // putting right may take long
 	d.restore(ctx)
-	// The helper stops when its context ends, which would cut calls in progress: it is stopped below instead.
-	helper, err := kubeletplugin.Start(context.WithoutCancel(ctx), d, d.helperOptions()...)
+	helper, err := d.serve(ctx)
+	if err != nil && ctx.Err() != nil {
+		return nil //nolint:nilerr // that is how it was asked to end
+	}
 	if err != nil {
-		return fmt.Errorf("serve the kubelet in %s: %w", d.options.KubeletDir, err)
+		return err
 	}
 	klog.FromContext(ctx).Info("Waiting for the kubelet to register the driver",
 		"registrationSocket", d.sockets.registrar, "draSocket", d.sockets.dra)
@@ -136,6 +159,9 @@ func (d *Driver) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.followInventory(ctx) })
 	group.Go(func() error { return d.reconcile(ctx) })
+	group.Go(func() error { return d.keepFiles(ctx) })
+	group.Go(func() error { return d.events.run(ctx) })
+	group.Go(func() error { return d.sockets.keep(ctx) })
 	group.Go(func() error {
 		select {
 		case err := <-d.fatal:
@@ -151,6 +177,21 @@ func (d *Driver) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
+// serve takes the sockets, if nobody else has taken them meanwhile, and starts to serve on them.
+func (d *Driver) serve(ctx context.Context) (*kubeletplugin.Helper, error) {
+	unlock, err := d.sockets.takePlace(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	// The helper stops when its context ends, which would cut calls in progress: Run stops it instead.
+	helper, err := kubeletplugin.Start(context.WithoutCancel(ctx), d, d.helperOptions()...)
+	if err != nil {
+		return nil, fmt.Errorf("serve the kubelet in %s: %w", d.options.KubeletDir, err)
+	}
+	return helper, nil
+}
+
 func (d *Driver) helperOptions() []kubeletplugin.Option {
 	return []kubeletplugin.Option{
 		kubeletplugin.DriverName(d.options.DriverName),
@@ -159,6 +200,8 @@ func (d *Driver) helperOptions() []kubeletplugin.Option {
 		kubeletplugin.RegistrarDirectoryPath(d.sockets.registryDir),
 		kubeletplugin.PluginDataDirectoryPath(d.sockets.dataDir),
 		kubeletplugin.RollingUpdate(d.options.PodUID),
+		kubeletplugin.PluginListener(d.sockets.listen),
+		kubeletplugin.RegistrarListener(d.sockets.listen),
 		// Claims are locked one by one, by pkg/prepare, and across processes too.
 		kubeletplugin.Serialize(false),
 		// Kubelets up to 1.36 know v1alpha1 only; both are on by default.
@@ -269,6 +312,12 @@ func (o Observer) complete() Observer {
 	}
 	if o.Devices == nil {
 		o.Devices = func([]device.Device) {}
+	}
+	if o.TookBack == nil {
+		o.TookBack = func() {}
+	}
+	if o.Unsettled == nil {
+		o.Unsettled = func(map[Unsettled]int) {}
 	}
 	return o
 }

@@ -444,11 +444,9 @@ func TestDirectoriesThatCannotBeUsed(t *testing.T) {
 
 func TestAliveNoticesThatTheSocketsAreGone(t *testing.T) {
 	r := newRig(t)
-	d, _ := r.start(t)
-	if err := d.Alive(limit(t)); err != nil {
-		eventually(t, "it answers", func() bool { return d.Alive(limit(t)) == nil })
-	}
-	if err := os.Remove(r.registrar()); err != nil {
+	d, stop := r.start(t)
+	eventually(t, "it answers", func() bool { return d.Alive(limit(t)) == nil })
+	if err := stop(); err != nil { // or they would be made again
 		t.Fatal(err)
 	}
 	if err := d.Alive(limit(t)); err == nil || !strings.Contains(err.Error(), r.registrar()) {

@@ -2,6 +2,8 @@ package driver
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -138,7 +140,7 @@ func (f *fetcher) read(ctx context.Context, wanted claimRef) (*resourceapi.Resou
 		return claims.Get(ctx, wanted.Name, metav1.GetOptions{})
 	})
 	switch {
-	case apierrors.IsNotFound(err):
+	case isClearlyNotFound(err):
 		// Not an error of the API's type on purpose: the helper's client takes a "not found" for "this version of the
 		// API is not served" and would ask for the claim in two older versions too.
 		return nil, fmt.Errorf("claim %s does not exist any more", wanted.NamespacedName)
@@ -158,6 +160,7 @@ func (f *fetcher) persistently(
 	ctx context.Context, ask func(context.Context) (*resourceapi.ResourceClaim, error),
 ) (*resourceapi.ResourceClaim, error) {
 	level := 2 // the first time is news
+	var before error
 	for delay := firstDelay; ; delay, level = min(2*delay, lastDelay), 4 {
 		attempt, cancel := context.WithTimeout(ctx, f.attempt)
 		answer, err := ask(attempt)
@@ -166,6 +169,11 @@ func (f *fetcher) persistently(
 		if err == nil || !isTrouble(err) {
 			return answer, err
 		}
+		if ctx.Err() != nil && before != nil {
+			// This attempt was cut short, so the one before says more, and the same each time.
+			return nil, &troubleError{cause: before}
+		}
+		before = err
 		klog.FromContext(ctx).V(level).Info("The API server is in trouble; asking again", "err", err)
 		if timedOut {
 			f.reconnect()
@@ -187,12 +195,12 @@ func (f *fetcher) reconnect() {
 	}
 }
 
-// isTrouble says whether asking again may help: the API server says so, or did not answer.
+// isTrouble says whether asking again may help: the API server says so, or did not answer, but somebody else did.
 func isTrouble(err error) bool {
 	var answer apierrors.APIStatus
 	if errors.As(err, &answer) {
 		code := answer.Status().Code
-		return code == 429 || code >= 500
+		return code == 429 || code >= 500 || apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 	}
 	return true
 }
@@ -207,10 +215,16 @@ func (e *troubleError) Error() string {
 	const sentence = "it was in trouble for as long as the kubelet waits: "
 	var answer apierrors.APIStatus
 	var errno syscall.Errno
+	var invalid x509.CertificateInvalidError
+	var unverified *tls.CertificateVerificationError
 	switch {
 	case errors.As(e.cause, &answer):
 		status := answer.Status()
 		return fmt.Sprintf("%s%s (%d)", sentence, status.Reason, status.Code)
+	case errors.As(e.cause, &invalid) && invalid.Reason == x509.Expired:
+		return sentence + "its certificate has expired or is not valid yet; renew it, and look at this node's clock"
+	case errors.As(e.cause, &unverified):
+		return sentence + "its certificate cannot be verified: " + unverified.Err.Error()
 	case errors.As(e.cause, &errno):
 		return sentence + errno.Error()
 	case errors.Is(e.cause, context.DeadlineExceeded), errors.Is(e.cause, context.Canceled):

@@ -29,7 +29,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"example.com/dragoman/pkg/claim"
-	"example.com/dragoman/pkg/device"
 	"example.com/dragoman/pkg/driver"
 	"example.com/dragoman/pkg/inventory"
 	"example.com/dragoman/pkg/prepare"
@@ -249,7 +248,11 @@ func (h *hardware) Unprepare(ctx context.Context, uid types.UID) error {
 	return nil
 }
 
-func (h *hardware) Prepared() ([]device.Claim, error) { return nil, nil }
+func (h *hardware) Remembered() ([]prepare.Remembered, error) { return nil, nil }
+
+func (h *hardware) Repair(context.Context) error { return nil }
+
+func (h *hardware) RepairFiles(context.Context) error { return nil }
 
 func (h *hardware) Restore(context.Context) error { return h.restore }
 

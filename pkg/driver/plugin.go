@@ -13,6 +13,8 @@ import (
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 	"k8s.io/klog/v2"
 
+	"example.com/dragoman/pkg/claim"
+	"example.com/dragoman/pkg/device"
 	"example.com/dragoman/pkg/prepare"
 )
 
@@ -34,6 +36,7 @@ func (d *Driver) PrepareResourceClaims(
 		d.options.Observe.Prepared(took, err)
 		if err != nil {
 			logger.Error(err, "Prepare claim")
+			d.Tell(ctx, device.Claim{Namespace: claims[i].Namespace, Name: claims[i].Name, UID: claims[i].UID}, err)
 		} else {
 			logger.V(2).Info("Prepared claim", "devices", namesOf(devices), "took", took)
 		}
@@ -50,7 +53,11 @@ func (d *Driver) prepare(ctx context.Context, c *resourceapi.ResourceClaim) ([]k
 	if err := fetchError(ctx, c); err != nil {
 		return nil, err
 	}
+	d.unsettled.exists(c.UID)
 	plan, err := d.options.Decide(c)
+	if err != nil && !errors.Is(err, claim.ErrNotAllocated) {
+		return nil, &invalidError{err}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +133,8 @@ func guarded[In, Out any](ctx context.Context, in In, do func(context.Context, I
 		if r := recover(); r != nil {
 			logger := klog.FromContext(ctx)
 			logger.Error(nil, "Panic while working on a claim", "panic", r, "stack", string(debug.Stack()))
-			err = fmt.Errorf("internal error: %v; the driver's log on this node says where, please report it", r)
+			err = &internalError{
+				fmt.Errorf("internal error: %v; the driver's log on this node says where, please report it", r)}
 		}
 	}()
 	return do(ctx, in)

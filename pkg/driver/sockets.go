@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -36,16 +38,24 @@ type sockets struct {
 	podUID               types.UID
 	registryDir, dataDir string
 	registrar, dra       string
+	others               []string // directories, see Options.Directories
+
+	patience time.Duration // for other instances that take their place
+
+	mu   sync.Mutex
+	open []*listener // in the order in which the helper opened them: what the kubelet looks for comes last
 }
 
 func registryDir(kubeletDir string) string { return filepath.Join(kubeletDir, "plugins_registry") }
 
-func socketsOf(o Options) sockets {
-	s := sockets{
+func socketsOf(o Options) *sockets {
+	s := &sockets{
 		driverName:  o.DriverName,
 		podUID:      o.PodUID,
+		patience:    lockPatience,
 		registryDir: registryDir(o.KubeletDir),
 		dataDir:     filepath.Join(o.KubeletDir, "plugins", o.DriverName),
+		others:      o.Directories,
 	}
 	registrar, dra := s.driverName+"-reg.sock", "dra.sock"
 	if s.podUID != "" {
@@ -58,7 +68,29 @@ func socketsOf(o Options) sockets {
 
 // takePlace makes the directories and makes sure that nobody listens on the sockets. It removes sockets of this driver
 // on which nobody listens any more: a process that was killed leaves them, and the kubelet would go on dialing them.
-func (s sockets) takePlace(ctx context.Context) error {
+// Until unlock is called no other instance can take the place.
+func (s *sockets) takePlace(ctx context.Context) (unlock func(), err error) {
+	if err := s.makeDirectories(ctx); err != nil {
+		return nil, err
+	}
+	unlock, err = s.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range []string{s.registrar, s.dra} {
+		if err := s.free(path); err != nil {
+			unlock()
+			return nil, err
+		}
+	}
+	if err := s.sweep(ctx); err != nil {
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
+}
+
+func (s *sockets) makeDirectories(ctx context.Context) error {
 	for _, path := range []string{s.registrar, s.dra} {
 		if n := len(path); n > socketPathMax {
 			return fmt.Errorf("socket %s: the path has %d bytes to spend and is using %d; shorten --kubelet-dir "+
@@ -71,16 +103,27 @@ func (s sockets) takePlace(ctx context.Context) error {
 				"the kubelet's root directory, and this process needs to be able to write there", dir, err)
 		}
 	}
-	for _, path := range []string{s.registrar, s.dra} {
-		if err := s.free(path); err != nil {
-			return err
-		}
+	// It is this driver's alone. One that is there already may be open to others.
+	if err := os.Chmod(s.dataDir, directoryMode); err != nil {
+		klog.FromContext(ctx).Error(err, "Close the directory of the socket to other users; goes on without")
 	}
-	return s.sweep(ctx)
+	return nil
+}
+
+// listen is for the helper: it makes a socket which [sockets.keep] keeps.
+func (s *sockets) listen(ctx context.Context, path string) (net.Listener, error) {
+	l, err := listenOn(klog.FromContext(ctx), path)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open = append(s.open, l)
+	return l, nil
 }
 
 func writable(dir string) error {
-	if err := os.MkdirAll(dir, 0o750); err != nil {
+	if err := os.MkdirAll(dir, directoryMode); err != nil {
 		return err
 	}
 	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
@@ -90,7 +133,7 @@ func writable(dir string) error {
 }
 
 // free makes sure that path can be listened on without taking it away from anybody.
-func (s sockets) free(path string) error {
+func (s *sockets) free(path string) error {
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -105,23 +148,20 @@ func (s sockets) free(path string) error {
 		return fmt.Errorf("look whether somebody listens on socket %s: %w", path, err)
 	}
 	if !dead {
-		return fmt.Errorf("socket %s is served by another process: driver %q already runs on this node; stop the "+
-			"other one, or use another --driver-name or --kubelet-dir (two instances may take turns during an update "+
-			"if each has its own podUID, which comes from the variable POD_UID)", path, s.driverName)
+		return &lostPlaceError{fmt.Errorf("socket %s is served by another process: driver %q already runs on this node; "+
+			"stop the other one, or use another --driver-name or --kubelet-dir (two instances may take turns during an "+
+			"update if each has its own podUID, which comes from the variable POD_UID)", path, s.driverName)}
 	}
 	return remove(path)
 }
 
 // sweep removes dead sockets of other instances of this driver.
-func (s sockets) sweep(ctx context.Context) error {
-	candidates, err := s.leftovers()
+func (s *sockets) sweep(ctx context.Context) error {
+	candidates, err := s.dead()
 	if err != nil {
 		return err
 	}
 	for _, path := range candidates {
-		if dead, err := isDead(path); err != nil || !dead {
-			continue // an instance that is alive, or that cannot be told to be dead
-		}
 		if err := remove(path); err != nil {
 			return err
 		}
@@ -130,11 +170,35 @@ func (s sockets) sweep(ctx context.Context) error {
 	return nil
 }
 
+// dead returns the sockets of other instances of this driver on which nobody listens.
+func (s *sockets) dead() ([]string, error) {
+	candidates, err := s.leftovers()
+	if err != nil {
+		return nil, err
+	}
+	candidates = slices.DeleteFunc(candidates, func(path string) bool { return path == s.registrar || path == s.dra })
+	return allDead(candidates), nil
+}
+
+// allDead returns those of the sockets that [isDead] says are dead. It waits for all of them at once.
+func allDead(paths []string) []string {
+	for n := range 2 {
+		paths = slices.DeleteFunc(paths, func(path string) bool {
+			refused, err := refuses(path)
+			return err != nil || !refused // an instance that is alive, or that cannot be told to be dead
+		})
+		if n == 0 && len(paths) > 0 {
+			time.Sleep(beingMade)
+		}
+	}
+	return paths
+}
+
 // podSocket matches the sockets of instances with a pod UID, so that a driver whose name begins like this one's is left
 // alone: a UID, or the short hash by which the helper replaces it if the path gets too long.
 var podSocket = regexp.MustCompile(`^-(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9A-Za-z_-]{11})-reg\.sock$`)
 
-func (s sockets) leftovers() ([]string, error) {
+func (s *sockets) leftovers() ([]string, error) {
 	inData, err := os.ReadDir(s.dataDir)
 	if err != nil {
 		return nil, fmt.Errorf("look for sockets of earlier instances: %w", err)
@@ -170,19 +234,25 @@ func (s sockets) leftovers() ([]string, error) {
 // just being made refuses connections too, one refusal is not enough.
 func isDead(path string) (bool, error) {
 	for range 2 {
-		conn, err := net.Dial("unix", path)
-		switch {
-		case err == nil:
-			_ = conn.Close() // nothing was said
-			return false, nil
-		case errors.Is(err, fs.ErrNotExist):
-			return true, nil
-		case !errors.Is(err, syscall.ECONNREFUSED):
+		if refused, err := refuses(path); err != nil || !refused {
 			return false, err
 		}
 		time.Sleep(beingMade)
 	}
 	return true, nil
+}
+
+func refuses(path string) (bool, error) {
+	conn, err := net.Dial("unix", path)
+	switch {
+	case err == nil:
+		return false, conn.Close() // nothing was said
+	case errors.Is(err, syscall.EAGAIN):
+		return false, nil // somebody listens and is behind with accepting
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
+		return true, nil
+	}
+	return false, err
 }
 
 func remove(path string) error {

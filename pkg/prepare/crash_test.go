@@ -75,9 +75,9 @@ func (n node) leaveUnfinishedFiles(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(n.cdi, ".k8s.gpu.example.com-gpu_a.json.tmp"), []byte("half"), 0o600))
 }
 
-// TestEveryMomentGoingWrong lets each moment of each deed go wrong in each way, and then checks that the invariants
-// hold, that a repeated Prepare mends it, that Unprepare mends it, and that others get the devices then.
-func TestEveryMomentGoingWrong(t *testing.T) {
+// TestFault01EveryMomentGoingWrong lets each moment of each deed go wrong in each way, and then checks that the
+// invariants hold, that a repeated Prepare mends it, that Unprepare mends it, and that others get the devices then.
+func TestFault01EveryMomentGoingWrong(t *testing.T) {
 	want := rightAnswer(t)
 	ways := map[string]func(moment string) error{
 		"dies":   die,
@@ -126,8 +126,8 @@ func TestEveryMomentGoingWrong(t *testing.T) {
 	}
 }
 
-// TestBeingKilled does the same with a real process and a real kill -9.
-func TestBeingKilled(t *testing.T) {
+// TestFault01BeingKilled does the same with a real process and a real kill -9.
+func TestFault01BeingKilled(t *testing.T) {
 	if dir := os.Getenv("DRAGOMAN_TEST_NODE"); dir != "" {
 		beKilled(t, dir)
 		return
@@ -139,7 +139,7 @@ func TestBeingKilled(t *testing.T) {
 				p := d.begin(t)
 				self, err := os.Executable()
 				must(t, err)
-				cmd := exec.Command(self, "-test.run=^TestBeingKilled$")
+				cmd := exec.Command(self, "-test.run=^TestFault01BeingKilled$")
 				cmd.Env = append(os.Environ(), "DRAGOMAN_TEST_NODE="+filepath.Dir(p.state), "DRAGOMAN_TEST_DEED="+name,
 					"DRAGOMAN_TEST_MOMENT="+strconv.Itoa(i))
 				out, err := cmd.CombinedOutput()
@@ -191,7 +191,7 @@ func TestClaimThatDiedBeforeItGotItsDevice(t *testing.T) {
 	p.mustGoAway(t, "b")
 }
 
-func TestAfterARebootNothingIsBelieved(t *testing.T) {
+func TestFault07AfterARebootNothingIsBelieved(t *testing.T) {
 	ctx := context.Background()
 	p := newNode(t).start(t)
 	for _, uid := range []types.UID{"a", "b"} {
@@ -202,7 +202,7 @@ func TestAfterARebootNothingIsBelieved(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(p.state, "epoch"), []byte("dragoman-epoch/v1 0123 another-boot\n"), 0o600))
 	must(t, os.RemoveAll(p.node.hardware))
 	p = nodeAt(t, filepath.Dir(p.state)).start(t)
-	if claims, err := p.Prepared(); len(claims) != 0 || err != nil {
+	if claims, err := p.Remembered(); len(claims) != 0 || err != nil {
 		t.Errorf("I7: prepared are %v, %v", claims, err)
 	}
 	must(t, p.Restore(ctx))

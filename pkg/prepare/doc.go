@@ -21,7 +21,14 @@
 // # When the record of a claim cannot be read
 //
 // The claim's markers still say which devices it holds. Prepare makes a new record and lets the backend converge;
-// Unprepare gives the backend grants without Undo and asks a [device.Sweeper] to remove the rest.
+// Unprepare gives the backend grants without Undo and asks a [device.Sweeper] to remove the rest. The same holds if
+// somebody removed the record: nothing that dies leaves a marker, a CDI file or an effect without one.
+//
+// # What is put right without a call
+//
+// [Preparer.Restore] at the start of a process, [Preparer.Repair] now and then, [Preparer.RepairFiles] every few
+// seconds. Only the first removes anything for want of a record, and never what a marker of this boot says is a
+// claim's: a container may be using it. Claims that do not exist any more are for the caller to find and to take back.
 //
 // The room is larger than others because preparing, taking back and restoring share one order of effects, and the
 // argument that it is safe is about all three at once.

@@ -168,6 +168,7 @@ type process struct {
 	hardware *hardware
 	records  *checkpoint.Store
 	reports  []error
+	done     []string // what was put right: action, namespace/name, UID
 }
 
 func (n node) start(t testing.TB) *process {
@@ -186,8 +187,22 @@ func (p *process) with(t testing.TB, backend device.Backend) *process {
 	p.Preparer = New(Options{
 		Backend: backend, Records: records, CDI: dir, DriverName: driverName, NodeName: nodeName,
 		Report: func(_ device.Claim, problem error) { p.reports = append(p.reports, problem) },
+		Reconciled: func(c device.Claim, did Action) {
+			p.done = append(p.done, fmt.Sprintf("%s %s/%s %s", did, c.Namespace, c.Name, c.UID))
+		},
 	})
 	return p
+}
+
+// mustHaveDone compares what the process has put right with want, in any order, and forgets it.
+func mustHaveDone(t *testing.T, p *process, want ...string) {
+	t.Helper()
+	slices.Sort(p.done)
+	slices.Sort(want)
+	if !slices.Equal(p.done, want) {
+		t.Errorf("put right:\n%q\nwant\n%q", p.done, want)
+	}
+	p.done = nil
 }
 
 func must(t testing.TB, err error) {

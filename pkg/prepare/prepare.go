@@ -24,6 +24,7 @@ import (
 	"example.com/dragoman/pkg/checkpoint"
 	"example.com/dragoman/pkg/claim"
 	"example.com/dragoman/pkg/device"
+	"example.com/dragoman/pkg/failpoint"
 )
 
 // Options are what a [Preparer] works with.
@@ -38,6 +39,9 @@ type Options struct {
 	// Report is told of problems that do not make a call fail, such as a record that had to be moved away. Each is
 	// reported once. It may be nil.
 	Report func(c device.Claim, problem error)
+	// Reconciled is told of each thing that was put right without a call of the kubelet; of the claim maybe only the UID
+	// is known. It may be nil.
+	Reconciled func(c device.Claim, did Action)
 }
 
 // Phase is a part of preparing a claim.
@@ -60,8 +64,10 @@ type Device struct {
 
 // Preparer prepares claims and takes them back. All methods may be called concurrently, by several processes too.
 type Preparer struct {
-	o  Options
-	at func(moment string) error // set by tests: what happens before and after each step
+	o     Options
+	told  told
+	files filesLook
+	at    func(moment string) error // set by tests: what happens before and after each step
 }
 
 // New returns a Preparer. It touches nothing yet.
@@ -142,8 +148,8 @@ func (c *call) run(ctx context.Context, steps ...step) error {
 
 // moment does nothing outside tests.
 func (c *call) moment(when, name string) error {
-	if c.at == nil {
-		return nil
+	if err := failpoint.Before("step", when, name); err != nil || c.at == nil {
+		return err
 	}
 	return c.at(when + " " + name)
 }
@@ -156,16 +162,35 @@ func (c *call) observe() {
 	}
 }
 
-func (c *call) report(problem error) {
-	if c.o.Report != nil {
-		c.o.Report(device.Claim(c.claim), problem)
-	}
-}
+const (
+	// lockPatience bounds the wait for a claim's lock if the call has no earlier deadline. The kubelet's is 45 s.
+	lockPatience = 40 * time.Second
+	// workShare is the part (1/workShare) of a call's time that is kept for the work after waiting, and for the answer.
+	workShare = 8
+)
 
+// errLocked is why waiting for a lock ended. It becomes an event of the pod.
+var errLocked = errors.New("it has not come to an end for as long as the kubelet waits, which will ask again; " +
+	"if it stays so, an instance of the driver hangs on this node: end it")
+
+// lock waits for who else works on the claim, and gives up in time to say so: an instance that hangs keeps its locks.
 func (c *call) lock(ctx context.Context) (unlock func(), err error) {
 	began := time.Now()
 	defer func() { c.spent[PhaseLock] = time.Since(began) }()
-	return c.o.Records.Lock(ctx, c.claim.UID)
+	patience := lockPatience
+	if deadline, ok := ctx.Deadline(); ok {
+		left := deadline.Sub(began)
+		patience = min(patience, left-left/workShare)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errLocked)
+	defer cancel()
+	done := failpoint.Working(string(c.claim.UID))
+	release, err := c.o.Records.Lock(ctx, c.claim.UID)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	return func() { release(); _ = failpoint.Before("step", "before", "answer"); done() }, nil
 }
 
 // read finds what is known of the claim. A record that cannot be read is replaced by what the markers say: the claim is
@@ -177,10 +202,10 @@ func (c *call) read(context.Context) error {
 	case errors.Is(err, checkpoint.ErrNotFound):
 		return nil
 	case errors.As(err, &corrupt):
-		if !corrupt.Earlier {
-			c.report(err)
+		if err := c.readMarkers(); err != nil { // which may know the name of the claim
+			return err
 		}
-		return c.readMarkers()
+		return c.noteUnreadable(c.claim, err)
 	case err != nil:
 		return err
 	}
@@ -194,7 +219,7 @@ func (c *call) readMarkers() error {
 		return err
 	}
 	for _, problem := range bad {
-		c.report(problem)
+		c.reportOnce(c.claim, problem)
 	}
 	c.lost = true
 	c.record = &checkpoint.Record{State: checkpoint.Unpreparing}

@@ -226,7 +226,7 @@ func TestAClaimThatWasAllocatedAnew(t *testing.T) {
 	}
 }
 
-func TestACorruptRecordIsReportedOnceAndMended(t *testing.T) {
+func TestFault04ACorruptRecordIsReportedOnceAndMended(t *testing.T) {
 	ctx := t.Context()
 	for name, backend := range map[string]func(h *hardware) device.Backend{
 		"that sweeps": func(h *hardware) device.Backend { return sweeping{h} },
@@ -249,20 +249,24 @@ func TestACorruptRecordIsReportedOnceAndMended(t *testing.T) {
 					t.Fatalf("the claim was taken for one that is not prepared: %v", err)
 				}
 			}
-			claims, err := p.Prepared()
-			if len(claims) != 2 || claims[0] != (device.Claim{Namespace: "team-a", Name: "train", UID: "a"}) ||
-				err != nil {
-				t.Errorf("Prepared: %v, %v", claims, err)
+			claims, err := p.Remembered()
+			if len(claims) != 2 || claims[0].Claim != (device.Claim{Namespace: "team-a", Name: "train", UID: "a"}) ||
+				claims[0].State != Unreadable || len(claims[0].Devices) != 2 || err != nil {
+				t.Errorf("Remembered: %v, %v", claims, err)
+			}
+			for range 2 {
+				must(t, p.Restore(ctx))
 			}
 			var corrupt *checkpoint.CorruptError
-			if err := p.Restore(ctx); !errors.As(err, &corrupt) || corrupt.Earlier {
-				t.Errorf("Restore: %v", err)
+			if len(p.reports) != 1 || !errors.As(p.reports[0], &corrupt) || corrupt.Earlier {
+				t.Errorf("reported: %v", p.reports)
 			}
+			mustHaveDone(t, p, "record_quarantined team-a/train a")
 			if _, err := os.Stat(p.specOf("a")); err != nil {
 				t.Errorf("the CDI file of running containers is gone: %v", err)
 			}
 			must(t, p.Unprepare(ctx, "a"))
-			if len(p.reports) != 0 {
+			if len(p.reports) != 1 {
 				t.Errorf("reported again: %v", p.reports)
 			}
 			p.mustHold(t)
@@ -285,7 +289,7 @@ func TestACorruptRecordIsReportedOnceAndMended(t *testing.T) {
 	}
 }
 
-func TestARecordOfANewerVersionIsRefusedAndKeepsItsDevices(t *testing.T) {
+func TestFault05ARecordOfANewerVersionIsRefusedAndKeepsItsDevices(t *testing.T) {
 	ctx := t.Context()
 	p := newNode(t).start(t)
 	_, err := p.Prepare(ctx, planOf("a", "gpu-0"))
@@ -293,8 +297,11 @@ func TestARecordOfANewerVersionIsRefusedAndKeepsItsDevices(t *testing.T) {
 	must(t, os.WriteFile(p.recordOf("a"), []byte("dragoman-record/v2 …\n"), 0o600))
 	before := p.left(t)
 	_, prepareErr := p.Prepare(ctx, planOf("a", "gpu-0"))
+	for range 2 {
+		must(t, p.Restore(ctx))
+	}
 	for call, err := range map[string]error{
-		"Prepare": prepareErr, "Unprepare": p.Unprepare(ctx, "a"), "Restore": p.Restore(ctx),
+		"Prepare": prepareErr, "Unprepare": p.Unprepare(ctx, "a"), "what Restore reports": errors.Join(p.reports...),
 	} {
 		if !errors.As(err, new(*checkpoint.VersionError)) || !strings.Contains(err.Error(), "has format v2") {
 			t.Errorf("%s: %v", call, err)
@@ -599,6 +606,11 @@ func TestRestore(t *testing.T) {
 	p = n.start(t)
 	p.with(t, sweeping{p.hardware})
 	must(t, p.Restore(ctx))
+	mustHaveDone(t, p, "cdi_file_made team-a/train a", "cdi_file_made team-b/train b", "marker_made team-a/train a",
+		"marker_made team-b/train b", "cdi_file_removed / orphan", "cdi_file_removed / gone", "marker_removed / orphan",
+		"backend_swept / orphan")
+	must(t, p.Restore(ctx))
+	mustHaveDone(t, p)
 	must(t, os.Remove(others))
 	// What was half prepared stays so: the kubelet asks for it again, or gives it up.
 	want := slices.DeleteFunc(slices.Clone(before), func(name string) bool {
@@ -607,9 +619,10 @@ func TestRestore(t *testing.T) {
 	if got := p.left(t); !slices.Equal(got, want) {
 		t.Errorf("got\n%v\nwant\n%v", got, want)
 	}
-	claims, err := p.Prepared()
-	if len(claims) != 3 || claims[2].UID != "half" || claims[0].Name != "train" || err != nil {
-		t.Errorf("Prepared: %v, %v", claims, err)
+	claims, err := p.Remembered()
+	if len(claims) != 3 || claims[2].Claim.UID != "half" || claims[2].State != Preparing ||
+		claims[0].Claim.Name != "train" || err != nil {
+		t.Errorf("Remembered: %v, %v", claims, err)
 	}
 }
 
@@ -624,9 +637,11 @@ func TestRestoreNamesEachProblemAndGoesOn(t *testing.T) {
 	must(t, os.Remove(p.specOf("b")))
 	must(t, os.WriteFile(p.recordOf("a"), []byte("junk"), 0o600))
 	must(t, os.WriteFile(filepath.Join(p.state, "owners", "junk"), nil, 0o600))
-	err := n.start(t).Restore(ctx)
-	if err == nil || !strings.Contains(err.Error(), p.recordOf("a")) || !strings.Contains(err.Error(), "owners/junk") {
-		t.Errorf("got %v", err)
+	p = n.start(t)
+	must(t, p.Restore(ctx))
+	if told := errors.Join(p.reports...); told == nil || !strings.Contains(told.Error(), p.recordOf("a")) ||
+		!strings.Contains(told.Error(), "owners/junk") {
+		t.Errorf("told of %v", told)
 	}
 	if _, err := os.Stat(p.specOf("b")); err != nil {
 		t.Errorf("the CDI file of the good claim was not restored: %v", err)
@@ -649,7 +664,7 @@ func TestPhasesAreObserved(t *testing.T) {
 	}
 }
 
-func TestWithAFullDisk(t *testing.T) {
+func TestFault02WithAFullDisk(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=128k,nr_inodes=64"); err != nil {

@@ -24,7 +24,23 @@ func (p *Preparer) Unprepare(ctx context.Context, uid types.UID) error {
 		return err
 	}
 	defer unlock()
-	return c.run(ctx, append([]step{{"read record", "", c.read}}, c.takingBack()...)...)
+	return c.run(ctx, append([]step{{"read record", "", c.readWhatIsLeft}}, c.takingBack()...)...)
+}
+
+// readWhatIsLeft finds what is known of the claim. If there is no record, but a marker or a CDI file of the claim, then
+// somebody removed the record, and the claim is taken back as if it could not be read.
+func (c *call) readWhatIsLeft(ctx context.Context) error {
+	if err := c.read(ctx); err != nil || c.record != nil {
+		return err
+	}
+	specs, _ := c.o.CDI.List() // without which the markers still tell
+	if err := c.readMarkers(); err != nil {
+		return err
+	}
+	if len(c.record.Devices) == 0 && !slices.Contains(specs, c.claim.UID) {
+		c.record, c.lost = nil, false
+	}
+	return nil
 }
 
 // takingBack is Prepare backwards. Each step takes what is missing for done.
@@ -57,10 +73,13 @@ func (c *call) takeDevicesBack(ctx context.Context) error {
 	}
 	var problems []error
 	for _, d := range slices.Backward(c.record.Devices) {
-		if !d.AdminAccess && c.belongsToAnother(d.DeviceKey) {
+		others, err := c.belongsToAnother(d)
+		if others {
 			continue
 		}
-		err := c.guard("unprepare", func() error { return c.o.Backend.Unprepare(ctx, c.grantOf(d)) })
+		if err == nil {
+			err = c.guard("unprepare", func() error { return c.o.Backend.Unprepare(ctx, c.grantOf(d)) })
+		}
 		if err != nil {
 			problems = append(problems, fmt.Errorf("take back %s: %w", d.DeviceKey, err))
 		}
@@ -69,10 +88,21 @@ func (c *call) takeDevicesBack(ctx context.Context) error {
 }
 
 // belongsToAnother says whether another claim holds the device: then this one was recorded for it and never got it. If
-// nobody does, this claim holds it from now on, so that nobody else gets it while the backend takes it back.
-func (c *call) belongsToAnother(k checkpoint.DeviceKey) bool {
+// nobody does, this claim holds it from now on, so that nobody else gets it while the backend takes it back. The disk
+// may be too full for that, which keeps nobody from taking it back; not knowing whose it is does.
+func (c *call) belongsToAnother(d checkpoint.Device) (bool, error) {
+	if d.AdminAccess {
+		return false, nil
+	}
+	err := c.o.Records.Hold(d.DeviceKey, c.claim)
 	var held *checkpoint.HeldError
-	return errors.As(c.o.Records.Hold(k, c.claim), &held) && held.By.UID != ""
+	switch {
+	case errors.As(err, &held):
+		return held.By.UID != "", nil
+	case errors.Is(err, checkpoint.ErrOwnerUnknown):
+		return false, err
+	}
+	return false, nil
 }
 
 func (c *call) grantOf(d checkpoint.Device) device.Grant {
@@ -93,7 +123,7 @@ func (c *call) sweepWhatWasLost(ctx context.Context) error {
 	if !c.lost {
 		return nil
 	}
-	return c.sweep(ctx, func(uid types.UID) bool { return uid != c.claim.UID && c.mayBeKnown(uid) })
+	return c.sweep(ctx, func(uid types.UID) bool { return uid != c.claim.UID }) // what others have is theirs to lose
 }
 
 func (c *call) sweep(ctx context.Context, known func(types.UID) bool) error {

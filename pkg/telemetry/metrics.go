@@ -33,6 +33,18 @@ func kinds() []string {
 	return []string{"dropped_fields", "invalid", "forbidden", "conflict", "unreachable", other}
 }
 
+// actions are what is put right without a call of the kubelet.
+func actions() []string {
+	return []string{"cdi_file_made", "marker_made", "cdi_file_removed", "marker_removed", "backend_swept",
+		"record_quarantined", "claim_taken_back", other}
+}
+
+// reasons are why claims are not just prepared.
+func reasons() []string {
+	return []string{"half_prepared", "half_unprepared", "unreadable_record", "not_allocated", "other_devices", "gone",
+		other}
+}
+
 // DeviceCounts are the devices of the node by state.
 type DeviceCounts struct{ Healthy, Unhealthy int }
 
@@ -48,6 +60,8 @@ type Metrics struct {
 	publishErrors      *prometheus.CounterVec
 	droppedFields      *prometheus.GaugeVec
 	lastPublish        prometheus.Gauge
+	reconciled         *prometheus.CounterVec
+	unsettled          *prometheus.GaugeVec
 }
 
 // Build says what the process was built from.
@@ -78,13 +92,18 @@ func NewMetrics(build Build) *Metrics {
 		lastPublish: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace,
 			Name: "last_publish_timestamp_seconds",
 			Help: "When the API server was last seen to hold what was published, 0 if never."}),
+		reconciled: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "reconciled_total",
+			Help: "Things that were put right without a call of the kubelet."}, []string{"action"}),
+		unsettled: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: "unsettled_claims",
+			Help: "Claims with something on the node that are not just prepared, when they were last compared with the " +
+				"API server."}, []string{"reason"}),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "build_info",
 		Help: "1, with what the process was built from.", ConstLabels: prometheus.Labels{
 			"version": build.Version, "revision": build.Revision, "goversion": build.GoVersion}})
 	info.Set(1)
 	m.registry.MustRegister(m.prepare, m.unprepare, m.phase, m.inFlight, m.devices, m.sliceWrites, m.publishErrors,
-		m.droppedFields, m.lastPublish, info,
+		m.droppedFields, m.lastPublish, m.reconciled, m.unsettled, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.zero()
 	return m
@@ -109,6 +128,12 @@ func (m *Metrics) zero() {
 	}
 	for _, kind := range kinds() {
 		m.publishErrors.WithLabelValues(kind)
+	}
+	for _, action := range actions() {
+		m.reconciled.WithLabelValues(action)
+	}
+	for _, reason := range reasons() {
+		m.Unsettled(reason, 0)
 	}
 	m.Devices(DeviceCounts{})
 }
@@ -159,19 +184,27 @@ func (m *Metrics) DroppedFields(features []string) {
 // Published notes when the API server was seen to hold what was published.
 func (m *Metrics) Published(at time.Time) { m.lastPublish.Set(float64(at.UnixNano()) / 1e9) }
 
-// CountPreparedClaims makes count the source of the number of claims that are prepared. It is asked when somebody
-// reads the metrics, because two processes may take turns in changing it. While it gives an error, the figure is
-// missing rather than wrong. To be called once.
-func (m *Metrics) CountPreparedClaims(count func() (int, error)) {
-	m.registry.MustRegister(counted{count: count, desc: prometheus.NewDesc(namespace+"_prepared_claims",
-		"Claims that are recorded as prepared, being prepared or being taken back.", nil, nil)})
+// CountRecords makes count the source of the number of claims that have a record, and of those whose record was put
+// aside because it could not be read. It is asked when somebody reads the metrics, because two processes may take turns
+// in changing them. While it gives an error, the figures are missing rather than wrong. To be called once.
+func (m *Metrics) CountRecords(count func() (recorded, quarantined int, err error)) {
+	m.registry.MustRegister(records{
+		count: count,
+		prepared: prometheus.NewDesc(namespace+"_prepared_claims",
+			"Claims that are recorded as prepared, being prepared or being taken back.", nil, nil),
+		quarantined: prometheus.NewDesc(namespace+"_quarantined_records",
+			"Records of claims that were put aside because they could not be read.", nil, nil),
+	})
 }
 
-// CountQuarantinedRecords makes count the source of the number of records that were put aside because they could not
-// be read; see [Metrics.CountPreparedClaims].
-func (m *Metrics) CountQuarantinedRecords(count func() (int, error)) {
-	m.registry.MustRegister(counted{count: count, desc: prometheus.NewDesc(namespace+"_quarantined_records",
-		"Records of claims that were put aside because they could not be read.", nil, nil)})
+// Reconciled counts one thing that was put right without a call of the kubelet.
+func (m *Metrics) Reconciled(action string) {
+	m.reconciled.WithLabelValues(oneOf(action, actions())).Inc()
+}
+
+// Unsettled replaces how many claims are not just prepared for that reason.
+func (m *Metrics) Unsettled(reason string, claims int) {
+	m.unsettled.WithLabelValues(oneOf(reason, reasons())).Set(float64(claims))
 }
 
 // Handler serves the metrics in the formats that Prometheus understands.
@@ -179,17 +212,23 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
 }
 
-type counted struct {
-	count func() (int, error)
-	desc  *prometheus.Desc
+type records struct {
+	count                 func() (recorded, quarantined int, err error)
+	prepared, quarantined *prometheus.Desc
 }
 
-func (c counted) Describe(out chan<- *prometheus.Desc) { out <- c.desc }
+func (r records) Describe(out chan<- *prometheus.Desc) {
+	out <- r.prepared
+	out <- r.quarantined
+}
 
-func (c counted) Collect(out chan<- prometheus.Metric) {
-	if n, err := c.count(); err == nil {
-		out <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, float64(n))
+func (r records) Collect(out chan<- prometheus.Metric) {
+	recorded, quarantined, err := r.count()
+	if err != nil {
+		return
 	}
+	out <- prometheus.MustNewConstMetric(r.prepared, prometheus.GaugeValue, float64(recorded))
+	out <- prometheus.MustNewConstMetric(r.quarantined, prometheus.GaugeValue, float64(quarantined))
 }
 
 func result(err error) string {

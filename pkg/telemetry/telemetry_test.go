@@ -57,9 +57,13 @@ func TestFigures(t *testing.T) {
 	m.DroppedFields([]string{"DRADeviceTaints", "DRAConsumableCapacity"})
 	m.DroppedFields([]string{"DRADeviceTaints"})
 	m.Published(time.Unix(1700000000, 500e6))
-	m.CountPreparedClaims(func() (int, error) { return 3, nil })
-	quarantined, err := 2, error(nil)
-	m.CountQuarantinedRecords(func() (int, error) { return quarantined, err })
+	var err error
+	m.CountRecords(func() (int, int, error) { return 3, 2, err })
+	m.Reconciled("marker_made")
+	m.Reconciled("something new")
+	m.Unsettled("gone", 4)
+	m.Unsettled("half_prepared", 5)
+	m.Unsettled("half_prepared", 1)
 
 	got := figures(t, m)
 	for name, want := range map[string]string{
@@ -84,6 +88,12 @@ func TestFigures(t *testing.T) {
 		`dragoman_last_publish_timestamp_seconds`:                              "1.7000000005e+09",
 		`dragoman_prepared_claims`:                                             "3",
 		`dragoman_quarantined_records`:                                         "2",
+		`dragoman_reconciled_total{action="marker_made"}`:                      "1",
+		`dragoman_reconciled_total{action="cdi_file_made"}`:                    "0",
+		`dragoman_reconciled_total{action="other"}`:                            "1",
+		`dragoman_unsettled_claims{reason="gone"}`:                             "4",
+		`dragoman_unsettled_claims{reason="half_prepared"}`:                    "1",
+		`dragoman_unsettled_claims{reason="other_devices"}`:                    "0",
 	} {
 		if got[name] != want {
 			t.Errorf("%s is %q, want %q", name, got[name], want)

@@ -103,8 +103,11 @@ func (b *Backend) share(
 		return nil, fmt.Errorf("share GPUs: configuration %T instead of GpuConfig", r.Config)
 	}
 	want, err := sharing.WantOf(config, groupOf(r, targets))
-	if err != nil || want.Nothing() {
-		return edits, err
+	if err != nil {
+		return nil, &device.RefusedError{Reason: err}
+	}
+	if want.Nothing() {
+		return edits, nil
 	}
 	c := &sharingCall{
 		Backend: b, request: r, targets: targets, want: want, undo: make([]sharingUndo, len(targets)), remember: remember,
@@ -185,7 +188,7 @@ func (c *sharingCall) startDaemon(ctx context.Context, id string) error {
 	}
 	daemon, err := sharing.DaemonOf(c.want.MPS, uuids)
 	if err != nil {
-		return err
+		return &device.RefusedError{Reason: err}
 	}
 	return c.mps.Start(ctx, id, daemon)
 }

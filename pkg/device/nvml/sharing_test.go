@@ -4,6 +4,7 @@ package nvml
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -245,6 +246,8 @@ func TestWhatCannotBeShared(t *testing.T) {
 	} {
 		if _, err := n.Prepare(t.Context(), a.Request); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want …%s…", err, want)
+		} else if !errors.As(err, new(*device.RefusedError)) {
+			t.Errorf("error %v does not say that it lasts", err)
 		}
 		a.unprepare(t, n)
 	}

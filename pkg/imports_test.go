@@ -21,14 +21,16 @@ var mayImport = map[string][]string{
 	"api/gpu/v1alpha1":      {"api/internal/strict"},
 	"api/config/v1alpha1":   {"api/internal/strict"},
 	"api/internal/strict":   {},
-	"pkg/checkpoint":        {},
-	"pkg/cdi":               {},
+	"pkg/failpoint":         {},
+	"pkg/dir":               {"pkg/failpoint"},
+	"pkg/checkpoint":        {"pkg/dir"},
+	"pkg/cdi":               {"pkg/dir"},
 	"pkg/telemetry":         {},
 	"pkg/publish":           {},
 	"pkg/claim":             {"api/gpu/v1alpha1"},
 	"pkg/device":            {"api/gpu/v1alpha1"},
 	"pkg/device/devicetest": {"pkg/device"},
-	"pkg/device/mock":       {"pkg/device", "api/gpu/v1alpha1", "api/config/v1alpha1"},
+	"pkg/device/mock":       {"pkg/device", "pkg/dir", "api/gpu/v1alpha1", "api/config/v1alpha1"},
 	"pkg/device/nvml": {
 		"pkg/device", "api/gpu/v1alpha1", "pkg/device/nvml/driverroot", "pkg/device/nvml/mig", "pkg/device/nvml/sharing",
 		"pkg/device/nvml/xid",
@@ -39,10 +41,31 @@ var mayImport = map[string][]string{
 	"pkg/device/nvml/sharing":    {"api/gpu/v1alpha1", "pkg/device/nvml/driverroot"},
 	"pkg/device/nvml/xid":        {},
 	"pkg/inventory":              {"pkg/device"},
-	"pkg/prepare":                {"pkg/device", "pkg/claim", "pkg/cdi", "pkg/checkpoint"},
+	"pkg/prepare":                {"pkg/device", "pkg/claim", "pkg/cdi", "pkg/checkpoint", "pkg/failpoint"},
 	"pkg/doctor":                 {"pkg/device"},
 	"pkg/driver":                 {"pkg/inventory", "pkg/publish", "pkg/claim", "pkg/prepare", "pkg/device"},
-	"pkg/sanity/kubelet": {},
+	"pkg/sanity/apiserver":       {"pkg/sanity/gobuild"},
+	"pkg/sanity/gobuild":         {},
+	"pkg/sanity/proxy":           {},
+	"pkg/sanity/history":         {},
+	"pkg/sanity/kubelet":         {},
+	"pkg/sanity/suite":           {},
+	"pkg/sanity/subject":         {},
+	"pkg/sanity/cluster":         {"pkg/sanity/kubelet"},
+	"pkg/sanity/node": {
+		"pkg/sanity/kubelet", "pkg/sanity/suite", "pkg/sanity/subject", "pkg/sanity/cluster",
+	},
+	"pkg/sanity/conformance": {
+		"pkg/sanity/kubelet", "pkg/sanity/suite", "pkg/sanity/subject", "pkg/sanity/cluster", "pkg/sanity/node",
+	},
+	"pkg/sanity/fault": {
+		"pkg/sanity/kubelet", "pkg/sanity/suite", "pkg/sanity/subject", "pkg/sanity/cluster", "pkg/sanity/node",
+		"pkg/sanity/proxy", "pkg/sanity/history",
+	},
+	"cmd/dra-sanity": { // knows nothing of the driver's rooms
+		"pkg/sanity/apiserver", "pkg/sanity/cluster", "pkg/sanity/conformance", "pkg/sanity/fault", "pkg/sanity/kubelet",
+		"pkg/sanity/node", "pkg/sanity/proxy", "pkg/sanity/subject", "pkg/sanity/suite",
+	},
 	"cmd/gpucheck": { // the prepare river on one machine
 		"pkg/device/nvml", "pkg/device", "pkg/prepare", "pkg/claim", "pkg/cdi", "pkg/checkpoint", "api/gpu/v1alpha1",
 	},
@@ -63,12 +86,15 @@ var doors = map[string]string{
 	"k8s.io/cri-api/":                                  "pkg/doctor",
 	"go.yaml.in/yaml/":                                 "api/internal/strict",
 	"github.com/NVIDIA/":                               "pkg/device/nvml",
+	"golang.org/x/mod/":                                "pkg/sanity/gobuild",
 }
 
 // standsIn are the programs that do for a check what somebody else does with the libraries.
 var standsIn = map[string][]string{
 	// The container runtime, and a backend whose calls are measured one by one.
 	"cmd/gpucheck": {"tags.cncf.io/container-device-interface/pkg/", "github.com/NVIDIA/"},
+	// The container runtime.
+	"pkg/sanity/node": {"tags.cncf.io/container-device-interface/pkg/"},
 	// The kubelet, which watches its directory of sockets.
 	"pkg/sanity/kubelet": {"github.com/fsnotify/"},
 }

@@ -156,6 +156,9 @@ func (d *fakeDriver) Look(_ context.Context, ids []string) (View, error) {
 		view.Traces[claim] = append(view.Traces[claim], fmt.Sprintf("%d.json", claim))
 		view.Strays = append(view.Strays, fmt.Sprintf("%d.json", claim))
 	}
+	if d.wrong == "leaves a temporary file" && len(d.prepares) > 0 {
+		view.Strays = append(view.Strays, "spec.tmp")
+	}
 	for _, id := range ids {
 		var claim int
 		if _, err := fmt.Sscanf(id, "vendor/class=%d", &claim); err != nil || !d.files[claim] {
@@ -201,16 +204,19 @@ func TestWhatADriverDoesWrongIsFoundAndShortened(t *testing.T) {
 		"needs the API server to unprepare": {"progress", 2},
 		"takes the device before the disk":  {"", 0}, // until it is unprepared, which cleans up: allowed
 		"does not survive a reboot":         {"progress", 1},
+		"leaves a temporary file":           {"I2", 2},
 	}
 	for wrong, tt := range tests {
 		t.Run(wrong, func(t *testing.T) {
 			replay := func(ctx context.Context, plan []Operation) (History, error) {
 				return Play(ctx, newFakeDriver(wrong, someClaims()), someClaims(), plan)
 			}
+			// Which of two calls at once comes first is chance; a seed is to stand for one history here.
+			choices := slices.DeleteFunc(Everything(), func(c Choice) bool { return c.Kind == AtOnce && !c.Killed })
 			const seeds = 20
 			found := 0
 			for seed := range uint64(seeds) {
-				failed, err := replay(t.Context(), Generate(seed, 200, someClaims(), Everything()))
+				failed, err := replay(t.Context(), Generate(seed, 200, someClaims(), choices))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -221,7 +227,8 @@ func TestWhatADriverDoesWrongIsFoundAndShortened(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if found++; short.Violation.Invariant != tt.invariant || len(short.Events) > tt.steps {
+				found++
+				if !strings.Contains(tt.invariant, short.Violation.Invariant) || len(short.Events) > tt.steps {
 					t.Errorf("seed %d is shortened to\n%v", seed, short)
 				}
 			}
@@ -246,6 +253,41 @@ func TestASeedStandsForAPlan(t *testing.T) {
 	}
 	if all := slices.Collect(maps.Keys(seen)); len(all) != 11 {
 		t.Errorf("1000 operations are of %d kinds only: %v", len(all), all)
+	}
+}
+
+func TestAtTheEndEverythingIsGivenBack(t *testing.T) {
+	plan := []Operation{
+		{Kind: Begin, Fault: NoAPIServer}, {Kind: End, Fault: NoAPIServer}, {Kind: Prepare, Claim: 1},
+		{Kind: Begin, Fault: ReadOnly}, {Kind: AtOnce, Calls: []Operation{{Kind: Prepare, Claim: 3}}},
+	}
+	history, err := Play(t.Context(), newFakeDriver("leaves the CDI file", someClaims()), someClaims(), plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "  6. no longer: the disk is read-only\n  7. unprepare B -> ok\n  => I4: "
+	if got := history.String(); !strings.Contains(got, want) {
+		t.Errorf("it reads\n%s\nexpected\n%s", got, want)
+	}
+}
+
+func TestAPlanStaysSensibleWhenOperationsAreTakenOut(t *testing.T) {
+	begin, over := Operation{Kind: Begin, Fault: FullDisk}, Operation{Kind: End, Fault: FullDisk}
+	kill, call := Operation{Kind: Kill}, Operation{Kind: Prepare}
+	killed := Operation{Kind: Prepare, Killed: true}
+	for name, tt := range map[string]struct{ plan, want []Operation }{
+		"a fault that begins twice":    {[]Operation{begin, call, begin, over}, []Operation{begin, call, over}},
+		"the end of no fault":          {[]Operation{over, call}, []Operation{call}},
+		"a driver started in a fault":  {[]Operation{begin, kill, over, kill}, []Operation{begin, over, kill}},
+		"a call that is killed in one": {[]Operation{begin, killed, over, killed}, []Operation{begin, call, over, killed}},
+		"another fault that still lasts": {[]Operation{{Kind: Begin, Fault: ReadOnly}, begin, over, kill},
+			[]Operation{{Kind: Begin, Fault: ReadOnly}, begin, over}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := tidy(tt.plan); fmt.Sprint(got) != fmt.Sprint(tt.want) {
+				t.Errorf("it becomes %v, expected %v", got, tt.want)
+			}
+		})
 	}
 }
 

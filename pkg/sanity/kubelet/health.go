@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"google.golang.org/grpc"
 	healthv1 "k8s.io/kubelet/pkg/apis/dra-health/v1"
@@ -11,7 +12,22 @@ import (
 )
 
 // Health is what a driver says of one device: HEALTHY, UNHEALTHY or UNKNOWN, and why.
-type Health struct{ Pool, Device, Status, Message string }
+type Health struct {
+	Pool, Device, Status, Message string
+	// Timeout is how long the report holds; 30 s if the driver does not say.
+	Timeout time.Duration
+}
+
+// healthTimeout is the kubelet's, where a driver names none.
+const healthTimeout = 30 * time.Second
+
+func health(pool, device, status, message string, seconds int64) Health {
+	timeout := time.Duration(seconds) * time.Second
+	if seconds <= 0 {
+		timeout = healthTimeout
+	}
+	return Health{Pool: pool, Device: device, Status: status, Message: message, Timeout: timeout}
+}
 
 // WatchHealth begins to watch the health of the driver's devices, as a kubelet does with the feature gate
 // ResourceHealthStatus: with v1, or with v1alpha1 as before 1.37 if old is set. Next returns the next report; both end
@@ -32,7 +48,8 @@ func (p *Plugin) WatchHealth(ctx context.Context, old bool) (next func() ([]Heal
 		}
 		return reports(stream, (*healthv1alpha1.NodeWatchResourcesResponse).GetDevices,
 			func(d *healthv1alpha1.DeviceHealth) Health {
-				return Health{d.GetDevice().GetPoolName(), d.GetDevice().GetDeviceName(), d.GetHealth().String(), d.GetMessage()}
+				return health(d.GetDevice().GetPoolName(), d.GetDevice().GetDeviceName(), d.GetHealth().String(), d.GetMessage(),
+					d.GetHealthCheckTimeoutSeconds())
 			}), nil
 	}
 	stream, err := healthv1.NewDRAResourceHealthClient(p.conn).NodeWatchResources(ctx,
@@ -41,7 +58,8 @@ func (p *Plugin) WatchHealth(ctx context.Context, old bool) (next func() ([]Heal
 		return nil, fmt.Errorf("watch health: %w", err)
 	}
 	return reports(stream, (*healthv1.NodeWatchResourcesResponse).GetDevices, func(d *healthv1.DeviceHealth) Health {
-		return Health{d.GetDevice().GetPoolName(), d.GetDevice().GetDeviceName(), d.GetHealth().String(), d.GetMessage()}
+		return health(d.GetDevice().GetPoolName(), d.GetDevice().GetDeviceName(), d.GetHealth().String(), d.GetMessage(),
+			d.GetHealthCheckTimeoutSeconds())
 	}), nil
 }
 

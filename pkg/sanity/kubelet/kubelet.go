@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -26,8 +28,19 @@ const (
 	retryInterval  = 50 * time.Millisecond
 )
 
+// Options say how this kubelet behaves. The zero value is a kubelet of today with which all goes well.
+type Options struct {
+	// Services are those of a DRA driver that this kubelet knows; all by default. Before 1.34 it knew only v1beta1.
+	Services []string
+	// Abandon is how many answers to GetInfo it throws away before it uses one, as a kubelet that is restarted then.
+	Abandon int
+	// Refuse is how many registrations it refuses before it accepts one. The driver is told so, with an error.
+	Refuse int
+}
+
 // Kubelet registers the plugins whose sockets are in one registry directory.
 type Kubelet struct {
+	options Options
 	watcher *fsnotify.Watcher
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -36,11 +49,18 @@ type Kubelet struct {
 	plugins map[string]*Plugin     // by the path of the registration socket
 	sockets map[string]fs.FileInfo // which socket of that path is registered or about to be
 	order   int
-	changed chan struct{} // closed and replaced upon every change of plugins
+	count   map[string]int // registrations by driver
+	// abandoned and refused are how often it did so; attempts is the error of the last attempt, by driver socket.
+	abandoned, refused int
+	attempts           map[string]error
+	changed            chan struct{} // closed and replaced upon every change of plugins
 }
 
 // Watch starts to register plugins from the directory registry, those that are there already included.
-func Watch(registry string) (*Kubelet, error) {
+func Watch(registry string) (*Kubelet, error) { return WatchWith(registry, Options{}) }
+
+// WatchWith is Watch for a kubelet that behaves in another way.
+func WatchWith(registry string, options Options) (*Kubelet, error) {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
 		return nil, fmt.Errorf("watch the registry: %w", err)
@@ -49,8 +69,9 @@ func Watch(registry string) (*Kubelet, error) {
 		return nil, errors.Join(fmt.Errorf("watch the registry: %w", err), watcher.Close())
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	k := &Kubelet{watcher: watcher, stop: stop, changed: make(chan struct{})}
+	k := &Kubelet{options: options, watcher: watcher, stop: stop, changed: make(chan struct{})}
 	k.plugins, k.sockets = map[string]*Plugin{}, map[string]fs.FileInfo{}
+	k.count, k.attempts = map[string]int{}, map[string]error{}
 	// The watch comes first, so that no socket falls between it and the list.
 	entries, err := os.ReadDir(registry)
 	if err != nil {
@@ -86,7 +107,77 @@ func (k *Kubelet) Registered(ctx context.Context, driver string) (*Plugin, error
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("wait until %s registers: %w", driver, ctx.Err())
+			return nil, fmt.Errorf("wait until %s registers: %w%s", driver, ctx.Err(), k.why())
+		}
+	}
+}
+
+// why tells of the sockets that are in the registry and did not register.
+func (k *Kubelet) why() string {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	if len(k.sockets) == 0 {
+		return "; there is no socket in the registry"
+	}
+	var text strings.Builder
+	for _, path := range slices.Sorted(maps.Keys(k.attempts)) {
+		fmt.Fprintf(&text, "; %s: %v", path, k.attempts[path])
+	}
+	return text.String()
+}
+
+// Registrations says how often a driver's instances have registered with this kubelet.
+func (k *Kubelet) Registrations(driver string) int {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	return k.count[driver]
+}
+
+// Instances returns the instances of the driver that are registered now, the one that did so last at the end.
+func (k *Kubelet) Instances(driver string) []*Plugin {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	var all []*Plugin
+	for _, plugin := range k.plugins {
+		if plugin.Driver == driver {
+			all = append(all, plugin)
+		}
+	}
+	slices.SortFunc(all, func(a, b *Plugin) int { return a.order - b.order })
+	return all
+}
+
+// RegisteredInstances waits until at least so many instances of the driver are registered at once and returns them, the
+// one that did so last at the end.
+func (k *Kubelet) RegisteredInstances(ctx context.Context, driver string, atLeast int) ([]*Plugin, error) {
+	for {
+		_, changed := k.last(driver)
+		all := k.Instances(driver)
+		if len(all) >= atLeast {
+			return all, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait until %d instances of %s are registered; there are %d: %w%s", atLeast, driver, len(all),
+				ctx.Err(), k.why())
+		}
+	}
+}
+
+// RegisteredAgain waits until the driver has registered more than so many times with this kubelet and returns the
+// instance that did so last.
+func (k *Kubelet) RegisteredAgain(ctx context.Context, driver string, moreThan int) (*Plugin, error) {
+	for {
+		plugin, changed := k.last(driver)
+		if plugin != nil && k.Registrations(driver) > moreThan {
+			return plugin, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait until %s registers again, after %d registrations: %w%s", driver,
+				k.Registrations(driver), ctx.Err(), k.why())
 		}
 	}
 }
@@ -151,8 +242,10 @@ func (k *Kubelet) appeared(ctx context.Context, path string) {
 			if err != nil || !same(socket, now) {
 				return // it is gone, or another one that is dealt with by itself
 			}
-			if plugin, err := register(ctx, path); err == nil {
-				k.set(path, plugin)
+			plugin, err := k.register(ctx, path)
+			k.tried(path, err)
+			if err == nil {
+				k.registered(path, socket, plugin)
 				return
 			}
 			select {
@@ -181,18 +274,46 @@ func (k *Kubelet) isNew(path string) (fs.FileInfo, bool) {
 // same compares times too, since numbers of inodes are used again.
 func same(a, b fs.FileInfo) bool { return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) }
 
-func (k *Kubelet) disappeared(path string) { k.set(path, nil) }
-
-func (k *Kubelet) set(path string, plugin *Plugin) {
+func (k *Kubelet) disappeared(path string) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
+	delete(k.attempts, path)
+	delete(k.sockets, path)
+	k.set(path, nil)
+}
+
+// registered notes a plugin unless its socket went away meanwhile.
+func (k *Kubelet) registered(path string, socket fs.FileInfo, plugin *Plugin) {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	if now := k.sockets[path]; now == nil || !same(socket, now) {
+		_ = plugin.conn.Close() // it was never used
+		return
+	}
+	k.count[plugin.Driver]++
+	k.order++
+	plugin.order = k.order
+	k.set(path, plugin)
+}
+
+// tried remembers why a socket did not register.
+func (k *Kubelet) tried(path string, err error) {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	if err == nil {
+		delete(k.attempts, path)
+		return
+	}
+	k.attempts[path] = err
+}
+
+// set needs the mutex.
+func (k *Kubelet) set(path string, plugin *Plugin) {
 	if old := k.plugins[path]; old != nil {
 		_ = old.conn.Close() // nobody waits for what a plugin that is gone has to say
 	}
 	delete(k.plugins, path)
 	if plugin != nil {
-		k.order++
-		plugin.order = k.order
 		k.plugins[path] = plugin
 	}
 	close(k.changed)
@@ -200,7 +321,7 @@ func (k *Kubelet) set(path string, plugin *Plugin) {
 }
 
 // register asks the plugin behind a registration socket who it is, tells it the result and connects to its endpoint.
-func register(ctx context.Context, path string) (*Plugin, error) {
+func (k *Kubelet) register(ctx context.Context, path string) (*Plugin, error) {
 	conn, err := dial(path)
 	if err != nil {
 		return nil, err
@@ -213,23 +334,50 @@ func register(ctx context.Context, path string) (*Plugin, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask %s who it is: %w", path, err)
 	}
-	plugin, refusal := newPlugin(info)
+	if k.once(&k.abandoned, k.options.Abandon) {
+		return nil, errors.New("this kubelet throws the answer to GetInfo away, as the case asks for")
+	}
+	if info.Endpoint == "" {
+		info.Endpoint = path
+	}
+	plugin, refusal := k.newPlugin(info)
+	if refusal == nil && k.once(&k.refused, k.options.Refuse) {
+		_ = plugin.conn.Close() // it was never used
+		refusal = errors.New("this kubelet refuses the registration, as the case asks for")
+	}
 	status := &registerapi.RegistrationStatus{PluginRegistered: refusal == nil}
 	if refusal != nil {
 		status.Error = refusal.Error()
 	}
 	telling, cancel := context.WithTimeout(ctx, notifyTimeout)
 	defer cancel()
-	if _, err := client.NotifyRegistrationStatus(telling, status); err != nil {
-		return nil, fmt.Errorf("tell %s that it is registered: %w", path, err)
+	_, err = client.NotifyRegistrationStatus(telling, status)
+	switch {
+	case refusal != nil: // what the driver says to that does not matter
+		return nil, refusal
+	case err != nil:
+		return nil, errors.Join(fmt.Errorf("tell %s that it is registered: %w", path, err), plugin.conn.Close())
+	default:
+		return plugin, nil
 	}
-	return plugin, refusal
 }
 
-func newPlugin(info *registerapi.PluginInfo) (*Plugin, error) {
+// once counts up to limit, and says whether it did.
+func (k *Kubelet) once(counter *int, limit int) bool {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	if *counter >= limit {
+		return false
+	}
+	*counter++
+	return true
+}
+
+func (k *Kubelet) newPlugin(info *registerapi.PluginInfo) (*Plugin, error) {
 	var service string
 	for _, version := range info.SupportedVersions {
-		if _, supported := callers[version]; supported {
+		_, supported := callers[version]
+		if supported && (k.options.Services == nil || slices.Contains(k.options.Services, version)) {
 			service = version
 			break
 		}
@@ -237,8 +385,8 @@ func newPlugin(info *registerapi.PluginInfo) (*Plugin, error) {
 	switch {
 	case info.Type != registerapi.DRAPlugin:
 		return nil, fmt.Errorf("plugin type %q is not %q", info.Type, registerapi.DRAPlugin)
-	case info.Name == "" || info.Endpoint == "":
-		return nil, fmt.Errorf("plugin has no name or no endpoint: %v", info)
+	case info.Name == "":
+		return nil, fmt.Errorf("plugin has no name: %v", info)
 	case service == "":
 		return nil, fmt.Errorf("plugin %s has none of the services that a kubelet knows: %s", info.Name,
 			strings.Join(info.SupportedVersions, ", "))

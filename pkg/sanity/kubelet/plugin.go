@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -26,6 +27,24 @@ type Plugin struct {
 	order int
 }
 
+// Over returns the plugin as a kubelet uses it that chose another version of the service.
+func (p *Plugin) Over(service string) *Plugin {
+	other := *p
+	other.Service = service
+	return &other
+}
+
+// Offers says whether the driver offers a gRPC service.
+func (p *Plugin) Offers(service string) bool { return slices.Contains(p.Services, service) }
+
+// Versions returns the versions of the DRA service that the driver offers and a kubelet knows, in the driver's order.
+func (p *Plugin) Versions() []string {
+	return slices.DeleteFunc(slices.Clone(p.Services), func(service string) bool {
+		_, known := callers[service]
+		return !known
+	})
+}
+
 // Claim is how a kubelet names a ResourceClaim to a driver.
 type Claim struct {
 	Namespace, Name string
@@ -37,6 +56,7 @@ type Device struct {
 	Requests     []string
 	Pool, Device string
 	CDIDeviceIDs []string
+	ShareID      string // of a share of a device; v1beta1 has none
 }
 
 // Prepared is a driver's answer for one claim: its devices, or the error.
@@ -131,7 +151,7 @@ func prepareV1(ctx context.Context, conn grpc.ClientConnInterface, claims []Clai
 	for uid, r := range response.Claims {
 		prepared := Prepared{Err: asError(r.Error)}
 		for _, d := range r.Devices {
-			device := Device{d.RequestNames, d.PoolName, d.DeviceName, d.CdiDeviceIds}
+			device := Device{d.RequestNames, d.PoolName, d.DeviceName, d.CdiDeviceIds, d.GetShareId()}
 			prepared.Devices = append(prepared.Devices, device)
 		}
 		answer[types.UID(uid)] = prepared
@@ -171,7 +191,7 @@ func prepareV1beta1(
 	for uid, r := range response.Claims {
 		prepared := Prepared{Err: asError(r.Error)}
 		for _, d := range r.Devices {
-			device := Device{d.RequestNames, d.PoolName, d.DeviceName, d.CdiDeviceIds}
+			device := Device{d.RequestNames, d.PoolName, d.DeviceName, d.CdiDeviceIds, ""}
 			prepared.Devices = append(prepared.Devices, device)
 		}
 		answer[types.UID(uid)] = prepared

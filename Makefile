@@ -16,6 +16,9 @@ CACHE ?= $(or $(DRAGOMAN_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dragoman)
 TOOLS := $(CACHE)/tools
 HELM  := $(TOOLS)/helm-v4.3.1
 LINT  := $(TOOLS)/golangci-lint-v2.15.0
+VULN  := $(TOOLS)/govulncheck-v1.9.0
+# Another database of known vulnerabilities than https://vuln.go.dev; file:///… too.
+VULNDB ?=
 
 # The warnings are about the headers of NVIDIA's library.
 export CGO_CFLAGS ?= -g -O2 -w
@@ -24,6 +27,11 @@ MODULES := . e2e e2e/nodeimage
 LDFLAGS := -s -w -X k8s.io/component-base/version.gitVersion=v$(VERSION)
 CDI_HOOK := github.com/NVIDIA/nvidia-container-toolkit/cmd/nvidia-cdi-hook
 GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false
+# What the tests have shown of the fault table.
+MATRIX  := bin/matrix
+RESULTS := bin/results
+# Rooms with tests that need the points at which a test build fails or dies.
+FAILPOINTS := ./pkg/dir ./pkg/failpoint ./pkg/checkpoint ./pkg/cdi ./pkg/prepare
 DEMO     = bin/demo --cache $(CACHE) --helm $(HELM) --kubernetes $(KUBERNETES)
 
 .PHONY: help
@@ -46,7 +54,8 @@ kind-up: build $(HELM) ## the cluster with the driver, without an example
 kind-down: demo-down ## same as demo-down
 
 .PHONY: test
-test: lint unit e2e ## everything: lint, unit, process and end-to-end tests
+test: lint vuln unit e2e ## everything: lint, vuln, unit, process and end-to-end tests; ends with the table of faults
+	@$(MATRIX) print $(RESULTS)/unit $(RESULTS)/e2e
 
 .PHONY: lint
 lint: $(LINT) $(HELM) ## formatting, linters, tidy modules, the chart
@@ -54,24 +63,51 @@ lint: $(LINT) $(HELM) ## formatting, linters, tidy modules, the chart
 	  echo "lint $$m"; \
 	  (cd $$m && go vet ./... && go mod tidy -diff && $(LINT) run --config $(CURDIR)/.golangci.yaml ./...); \
 	done
+	@$(LINT) run --config .golangci.yaml --build-tags failpoints $(FAILPOINTS)
 	@$(HELM) lint --strict --quiet deployments/helm/dragoman
 	@$(HELM) lint --strict --quiet -f deployments/helm/dragoman/values-nvml.yaml deployments/helm/dragoman
 
+.PHONY: vuln
+vuln: gcc $(VULN) ## known vulnerabilities in what programs and tests call; checks nothing, and says so, without the database
+	@unreachable=; failed=; \
+	for m in $(MODULES); do \
+	  echo "vuln $$m"; code=0; \
+	  said=$$(cd $$m && $(VULN) $(addprefix -db=,$(VULNDB)) -test ./... 2>&1) || code=$$?; \
+	  case "$(VULNDB)$$code $$said" in \
+	    "1 "*"govulncheck: fetching vulnerabilities:"*) unreachable=$$said; break;; \
+	    *) echo "$$said"; [ $$code = 0 ] || failed="$$failed $$m";; \
+	  esac; \
+	done; \
+	[ -z "$$failed" ] || { echo "vulnerabilities, or no answer, in:$$failed" >&2; exit 1; }; \
+	[ -z "$$unreachable" ] || \
+	  echo "WARNING: NOT CHECKED for known vulnerabilities, their database does not answer: $$unreachable" >&2
+
 .PHONY: unit
-unit: gcc ## unit tests with the race detector
-	go test -race ./...
+unit: gcc matrix ## unit tests with the race detector
+	@rm -f $(RESULTS)/unit
+	go test -json -race ./... | $(MATRIX) record $(RESULTS)/unit
+	go test -json -tags failpoints $(FAILPOINTS) | $(MATRIX) record $(RESULTS)/unit
 	CGO_ENABLED=0 go test ./cmd/...
 	cd e2e/nodeimage && go test ./...
+	@$(MATRIX) print -part $(RESULTS)/unit
 
 .PHONY: e2e
-e2e: build build-nvml build-fake $(HELM) ## process and end-to-end tests on a kind cluster of their own
+e2e: build build-nvml build-fake build-failpoints build-race matrix $(HELM) ## process and end-to-end tests on a kind cluster of their own
 	@trap '[ -n "$(KEEP)" ] || $(DEMO) --name $(E2E_CLUSTER) down' EXIT; \
 	$(DEMO) --name $(E2E_CLUSTER) up; \
 	eval "$$(bin/nodeimage env --cache $(CACHE) --name $(E2E_CLUSTER))"; \
 	$(HELM) test dragoman --namespace dragoman; \
 	export CLUSTER=$(E2E_CLUSTER) DRAGOMAN_CACHE=$(CACHE) HELM=$(HELM); \
 	export NODEIMAGE=$(CURDIR)/bin/nodeimage DRAGOMAN_BIN=$(CURDIR)/bin/dragoman; \
-	(cd e2e && go test -count=1 -p 1 -timeout 40m ./...)
+	export DRAGOMAN_FAILPOINTS_BIN=$(CURDIR)/bin/failpoints/dragoman DRAGOMAN_RACE_BIN=$(CURDIR)/bin/race/dragoman; \
+	export DRA_SANITY_BIN=$(CURDIR)/bin/dra-sanity; \
+	rm -f $(RESULTS)/e2e; \
+	(cd e2e && go test -json -count=1 -p 1 -timeout 40m ./...) | $(MATRIX) record $(RESULTS)/e2e; \
+	$(MATRIX) print -part $(RESULTS)/e2e
+
+.PHONY: matrix
+matrix: # counts which rows of the fault table the tests have shown
+	@cd e2e && $(GOBUILD) -o $(CURDIR)/$(MATRIX) ./matrix
 
 .PHONY: gpu-check
 gpu-check: build-nvml ## on a machine with NVIDIA GPUs: what the backend sees and does there; changes nothing (ARGS=--help)
@@ -110,6 +146,14 @@ build-fake: gcc # a library and a driver's directory that behave like NVIDIA's, 
 	@rm -f bin/libnvidia-ml.so.h bin/libnvidia-ml.so.1.h
 	@cd e2e && $(GOBUILD) -o $(CURDIR)/bin/ ./fakedriver ./glibc
 
+.PHONY: build-race
+build-race: gcc # the driver with the race detector, and from the packages that the unit tests have built
+	@CGO_ENABLED=1 go build -race -buildvcs=false -o bin/race/ ./cmd/dragoman
+
+.PHONY: build-failpoints
+build-failpoints: # the driver that a test can let fail or die between any two of its steps
+	@$(GOBUILD) -tags failpoints -ldflags '$(LDFLAGS)' -o bin/failpoints/ ./cmd/dragoman
+
 image-nvml: build-nvml ## the same for NVIDIA GPUs, dragoman:$(VERSION)-nvml, with the binaries of bin/nvml/
 	docker build --target nvml-prebuilt -t dragoman:$(VERSION)-nvml .
 
@@ -122,6 +166,7 @@ gcc: # the race detector needs a C compiler
 
 $(HELM): PACKAGE := helm.sh/helm/v4/cmd/helm@v4.3.1
 $(LINT): PACKAGE := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-$(HELM) $(LINT):
+$(VULN): PACKAGE := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+$(HELM) $(LINT) $(VULN):
 	@echo " • building $(notdir $@) (once, a few minutes)"
 	@mkdir -p $(TOOLS)/new && GOBIN=$(TOOLS)/new CGO_ENABLED=0 go install $(PACKAGE) && mv $(TOOLS)/new/$(firstword $(subst -v, ,$(notdir $@))) $@

@@ -25,15 +25,14 @@ func Environment(names ...string) (map[string]string, error) {
 		}
 	}
 	if len(missing) > 0 {
-		return nil, fmt.Errorf("not set: %s; these tests need a kind cluster with the driver installed, which "+
-			`"make e2e" at the top of the repository makes, and then runs them`, strings.Join(missing, ", "))
+		return nil, fmt.Errorf(`not set: %s; "make e2e" at the top of the repository makes what these tests need, `+
+			"a kind cluster or programs, and then runs them", strings.Join(missing, ", "))
 	}
 	return values, nil
 }
 
-// Cluster checks that the API server of the kubeconfig answers, and takes the cluster for this process: the end-to-end
-// and the process tests disturb each other, and "go test ./..." runs the packages side by side. The returned file keeps
-// the lock until it is closed or the process ends.
+// Cluster checks that the API server of the kubeconfig answers, and takes the cluster for this process: two runs of the
+// end-to-end tests would disturb each other. The returned file keeps the lock until it is closed or the process ends.
 func Cluster(kubeconfig string) (*version.Info, *os.File, error) {
 	lock, err := os.Open(kubeconfig)
 	if err != nil {

@@ -57,12 +57,23 @@ func fromClaim(parameters string, requests ...string) resourceapi.DeviceAllocati
 const timeSlicing = `{"apiVersion":"gpu.resource.example.com/v1alpha1","kind":"GpuConfig",` +
 	`"sharing":{"strategy":"TimeSlicing","timeSlicingConfig":{"interval":%q}}}`
 
-// claim makes a claim with an allocation, reserved for a pod on the rig's node. The pod is a real object that never
-// runs: the claim's controller takes a reservation back whose pod is not there.
+// claim makes a claim with an allocation, reserved for a pod on the rig's node. There is no such pod, but there is no
+// controller either that would look for it.
 func (r *rig) claim(name string, a allocation) kubelet.Claim {
 	r.t.Helper()
+	return r.allocate(metav1.ObjectMeta{GenerateName: name + "-", Namespace: r.server.namespace}, a)
+}
+
+// claimNamed is claim with a name that may have been another claim's.
+func (r *rig) claimNamed(name string, a allocation) kubelet.Claim {
+	r.t.Helper()
+	return r.allocate(metav1.ObjectMeta{Name: name, Namespace: r.server.namespace}, a)
+}
+
+func (r *rig) allocate(meta metav1.ObjectMeta, a allocation) kubelet.Claim {
+	r.t.Helper()
 	ctx := r.t.Context()
-	object := &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{GenerateName: name + "-", Namespace: namespace}}
+	object := &resourceapi.ResourceClaim{ObjectMeta: meta}
 	object.Spec.Devices.Requests = a.requests
 	if a.requests == nil {
 		object.Spec.Devices.Requests = requestsOf(a.results)
@@ -74,14 +85,10 @@ func (r *rig) claim(name string, a allocation) kubelet.Claim {
 			})
 		}
 	}
-	claims := client.ResourceV1().ResourceClaims(namespace)
+	claims := r.server.client.ResourceV1().ResourceClaims(r.server.namespace)
 	object, err := claims.Create(ctx, object, metav1.CreateOptions{})
 	if err != nil {
 		r.t.Fatalf("make a claim: %v", err)
-	}
-	pod, err := client.CoreV1().Pods(namespace).Create(ctx, r.podFor(object.Name), metav1.CreateOptions{})
-	if err != nil {
-		r.t.Fatalf("make a pod: %v", err)
 	}
 	object.Status = resourceapi.ResourceClaimStatus{
 		Allocation: &resourceapi.AllocationResult{
@@ -92,7 +99,7 @@ func (r *rig) claim(name string, a allocation) kubelet.Claim {
 				}},
 			}}},
 		},
-		ReservedFor: []resourceapi.ResourceClaimConsumerReference{{Resource: "pods", Name: pod.Name, UID: pod.UID}},
+		ReservedFor: []resourceapi.ResourceClaimConsumerReference{{Resource: "pods", Name: object.Name, UID: object.UID}},
 	}
 	if object, err = claims.UpdateStatus(ctx, object, metav1.UpdateOptions{}); err != nil {
 		r.t.Fatalf("allocate a claim: %v", err)
@@ -113,16 +120,4 @@ func requestsOf(results []resourceapi.DeviceRequestAllocationResult) []resourcea
 		sorted = append(sorted, requests[name])
 	}
 	return sorted
-}
-
-func (r *rig) podFor(claim string) *corev1.Pod {
-	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: claim, Namespace: namespace},
-		Spec: corev1.PodSpec{
-			NodeName:       r.node.Name,
-			Containers:     []corev1.Container{{Name: "none", Image: "busybox:1.36"}},
-			ResourceClaims: []corev1.PodResourceClaim{{Name: "claim", ResourceClaimName: &claim}},
-			Tolerations:    []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
-		},
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	resourceapi "k8s.io/api/resource/v1"
 
@@ -23,20 +24,6 @@ func (m machine) sicken(index int) {
 }
 
 func (m machine) heal() { delete(m["groups"].([]map[string]any)[0], "devices") }
-
-// keepsTaints says whether the API server does: by default from 1.36 on.
-func keepsTaints(t *testing.T) bool {
-	t.Helper()
-	info, err := client.Discovery().ServerVersion()
-	if err != nil {
-		t.Fatal(err)
-	}
-	minor, err := strconv.Atoi(info.Minor)
-	if err != nil {
-		t.Fatalf("version %+v: %v", info, err)
-	}
-	return minor >= 36
-}
 
 // taints returns all taints in a pool, as device!key=value:effect.
 func taints(pool []resourceapi.ResourceSlice) (all []string) {
@@ -66,7 +53,7 @@ func hears(t *testing.T, next func() ([]kubelet.Health, error), device, status, 
 	}
 }
 
-func TestAnUnhealthyDeviceIsToldToTheSchedulerAndTheKubelet(t *testing.T) {
+func TestFault16AnUnhealthyDeviceIsToldToTheSchedulerAndTheKubelet(t *testing.T) {
 	t.Parallel()
 	for name, old := range map[string]bool{"dra-health v1": false, "dra-health v1alpha1": true} {
 		t.Run(name, func(t *testing.T) {
@@ -84,10 +71,7 @@ func TestAnUnhealthyDeviceIsToldToTheSchedulerAndTheKubelet(t *testing.T) {
 			if n := hears(t, next, sick, "HEALTHY", ""); n != devices {
 				t.Errorf("the first report covers %d devices, expected %d", n, devices)
 			}
-			var want []string
-			if keepsTaints(t) {
-				want = []string{sick + "!" + driverName + "/unhealthy=true:NoSchedule"}
-			}
+			want := []string{sick + "!" + driverName + "/unhealthy=true:NoSchedule"}
 			before := versions(r.published(devices))
 
 			m.sicken(70)
@@ -133,4 +117,134 @@ func (r *rig) wrote(devices int, before map[string]string, want int) {
 	if n != want {
 		r.t.Errorf("%d slices were written, expected %d", n, want)
 	}
+}
+
+func TestFault16DevicesComeAndGo(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		before, after int
+		writes        int // slices that are not what they were, those that are gone included
+	}{
+		"the last of 130 is unplugged":          {130, 129, 1},
+		"one more is plugged in":                {130, 131, 1},
+		"one more than fits into the slices":    {128, 129, 3},
+		"the only one of a slice is unplugged":  {129, 128, 3},
+		"all are unplugged":                     {130, 0, 3},
+		"the first ones are plugged in":         {0, 2, 1},
+		"what is plugged in makes a full slice": {63, 64, 1},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			d := r.startReady("mockProfile", r.writeYAML("profile.yaml", profile(c.before)))
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			next, err := d.plugin.WatchHealth(ctx, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := versions(r.published(c.before))
+			held := r.claim("held", r.devices("gpu-0"))
+			if c.before > 0 {
+				prepare(t, d, held)
+			}
+
+			r.writeYAML("profile.yaml", profile(c.after))
+			pool := r.published(c.after)
+			for _, slice := range pool {
+				if len(slice.Spec.Devices) > 64 {
+					t.Errorf("slice %s has %d devices: none could be tainted", slice.Name, len(slice.Spec.Devices))
+				}
+			}
+			if n := changes(before, versions(pool)); n > c.writes {
+				t.Errorf("%d slices were written, expected %d", n, c.writes)
+			}
+			if c.after > c.before {
+				hears(t, next, fmt.Sprintf("gpu-%d", c.after-1), "HEALTHY", "")
+			} else {
+				hears(t, next, fmt.Sprintf("gpu-%d", c.before-1), "UNKNOWN",
+					"the device is gone: the driver does not see it on the node any more")
+			}
+			unprepare(t, d, held)
+			r.nothingLeft(held.UID)
+		})
+	}
+}
+
+// changes counts the slices that were written, removed or made.
+func changes(before, after map[string]string) (n int) {
+	for name, version := range after {
+		if before[name] != version {
+			n++
+		}
+	}
+	for name := range before {
+		if after[name] == "" {
+			n++
+		}
+	}
+	return n
+}
+
+func TestFault16AFlappingDeviceIsNotAWriteEachTime(t *testing.T) {
+	t.Parallel()
+	const devices, sick = 70, "gpu-3"
+	r := newRig(t)
+	m := profile(devices)
+	d := r.startReady("mockProfile", r.writeYAML("profile.yaml", m))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	next, err := d.plugin.WatchHealth(ctx, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hears(t, next, sick, "HEALTHY", "")
+	before := r.slicesWritten()
+	// There is no condition to wait for: that it goes on for some time is what flapping is.
+	const flaps = 40
+	begin := time.Now()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for i := range flaps {
+		if <-tick.C; i%2 == 0 {
+			m.sicken(3)
+		} else {
+			m.heal()
+		}
+		r.writeYAML("profile.yaml", m)
+	}
+	m.sicken(3)
+	r.writeYAML("profile.yaml", m)
+	hears(t, next, sick, "UNHEALTHY", fellOff)
+	r.holds(devices, []string{sick + "!" + driverName + "/unhealthy=true:NoSchedule"})
+	// One look a second, and each is at most one write of the one slice.
+	if n, most := r.slicesWritten()-before, int(time.Since(begin)/time.Second)+2; n > most {
+		t.Errorf("%d slices were written for %d flaps in %v, expected at most %d", n, flaps, time.Since(begin), most)
+	} else {
+		t.Logf("%d slices were written for %d flaps in %v", n, flaps, time.Since(begin))
+	}
+	m.heal()
+	r.writeYAML("profile.yaml", m)
+	hears(t, next, sick, "HEALTHY", "")
+	r.holds(devices, nil)
+}
+
+// slicesWritten returns how many slices the driver has written since its start.
+func (r *rig) slicesWritten() (n int) {
+	r.t.Helper()
+	all, err := r.metrics(r.t.Context())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for name, value := range all {
+		if strings.HasPrefix(name, "dragoman_slice_writes_total") {
+			writes, err := strconv.Atoi(value)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			n += writes
+		}
+	}
+	return n
 }

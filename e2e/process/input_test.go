@@ -119,7 +119,7 @@ func TestBadInputEndsWithASentence(t *testing.T) {
 			}
 		})
 	}
-	pool, err := client.ResourceV1().ResourceSlices().List(t.Context(), slicesOf(r.node.Name))
+	pool, err := r.server.client.ResourceV1().ResourceSlices().List(t.Context(), slicesOf(r.node.Name))
 	if err != nil || len(pool.Items) > 0 {
 		t.Errorf("%d slices are published (%v)", len(pool.Items), err)
 	}
@@ -139,7 +139,7 @@ func expectSentence(t *testing.T, output string, parts []string) {
 	}
 }
 
-func TestSecondDriverOnTheSameSockets(t *testing.T) {
+func TestFault19SecondDriverOnTheSameSockets(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	first := r.startReady()
@@ -157,10 +157,10 @@ func TestSecondDriverOnTheSameSockets(t *testing.T) {
 }
 
 // An API server that is away for a moment is no reason to crash: the driver says what it waits for, and goes on.
-func TestUnreachableAPIServerAtStart(t *testing.T) {
+func TestFault08UnreachableAPIServerAtStart(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	config, err := clientcmd.LoadFromFile(kubeconfig)
+	config, err := clientcmd.LoadFromFile(r.kubeconfig)
 	if err != nil {
 		t.Fatal(err)
 	}

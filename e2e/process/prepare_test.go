@@ -1,7 +1,6 @@
 package process
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	resourceapi "k8s.io/api/resource/v1"
@@ -145,7 +143,6 @@ func TestPreparesAndTakesBack(t *testing.T) {
 	}
 	r.nothingLeft(claim.UID)
 	unprepare(t, d, claim) // twice is no error
-	unprepare(t, d, kubelet.Claim{Namespace: namespace, Name: "never-seen", UID: "3d0b2b3c-0000-4000-8000-000000000000"})
 }
 
 func TestManyClaimsInOneCall(t *testing.T) {
@@ -153,7 +150,7 @@ func TestManyClaimsInOneCall(t *testing.T) {
 	r := newRig(t)
 	d := r.startReady()
 	good := []kubelet.Claim{r.claim("a", r.devices("gpu-0")), r.claim("b", r.devices("gpu-1"))}
-	unknown := kubelet.Claim{Namespace: namespace, Name: "not-there", UID: "3d0b2b3c-0000-4000-8000-000000000001"}
+	unknown := kubelet.Claim{Namespace: r.server.namespace, Name: "not-there", UID: "3d0b2b3c-0000-4000-8000-000000000001"}
 	replaced := r.claim("replaced", r.devices("gpu-2"))
 	replaced.UID = "3d0b2b3c-0000-4000-8000-000000000002"
 
@@ -175,7 +172,7 @@ func TestManyClaimsInOneCall(t *testing.T) {
 	}
 }
 
-func TestExclusiveDeviceHasOneOwner(t *testing.T) {
+func TestFault13ExclusiveDeviceHasOneOwner(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	d := r.startReady()
@@ -187,7 +184,7 @@ func TestExclusiveDeviceHasOneOwner(t *testing.T) {
 	prepare(t, d, early)
 	first := prepare(t, d, owner)
 	text := refused(t, d, second)
-	for _, part := range []string{"gpu-3", owner.Namespace + "/" + owner.Name} {
+	for _, part := range []string{"gpu-3", owner.Namespace + "/" + owner.Name, string(owner.UID)} {
 		if !strings.Contains(text, part) {
 			t.Errorf("the refusal does not name %q: %s", part, text)
 		}
@@ -278,7 +275,7 @@ func TestConfigurationFindsItsRequests(t *testing.T) {
 	}
 }
 
-func TestBadConfigurationIsAnErrorWithItsPath(t *testing.T) {
+func TestFault23BadConfigurationIsAnErrorWithItsPath(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	d := r.startReady()
@@ -340,51 +337,4 @@ func TestResultsOfOtherDriversAreNotOurs(t *testing.T) {
 	unprepare(t, d, foreign)
 	unprepare(t, d, claim)
 	r.nothingLeft(foreign.UID)
-}
-
-func TestAPIServerGoneWhileAClaimIsPrepared(t *testing.T) {
-	t.Parallel()
-	// How long it is gone: a driver that gives up after the first error does so sooner, and one that waits for an answer
-	// that does not come does so longer.
-	outages := map[outage]time.Duration{refuses: 3 * time.Second, hangsUp: 3 * time.Second, silent: 12 * time.Second}
-	for how, length := range outages {
-		t.Run(string(how), func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t)
-			proxy, path := newProxy(t, r)
-			r.kubeconfig = path
-			d := r.startReady()
-			early := r.claim("early", r.devices("gpu-0"))
-			late := r.claim("late", r.devices("gpu-1"))
-			prepare(t, d, early)
-
-			proxy.switchOff(how)
-			back := time.After(length)
-			done := make(chan error, 1)
-			var prepared kubelet.Prepared
-			go func() {
-				var err error
-				prepared, err = d.plugin.PrepareOne(t.Context(), late)
-				done <- err
-			}()
-			// Meanwhile a pod ends, which needs nobody's help.
-			unprepare(t, d, early)
-			r.nothingLeft(early.UID)
-			select {
-			case <-back:
-			case err := <-done:
-				t.Fatalf("the driver answered without the API server: %v", err)
-			}
-			if err := proxy.switchOn(); err != nil {
-				t.Fatal(err)
-			}
-			if err := <-done; err != nil {
-				t.Fatalf("the claim was not prepared in the same call once the API server was back: %v", err)
-			}
-			r.mustResolve(prepared)
-			unprepare(t, d, late)
-			r.published(8)
-			r.until("the driver is ready again", func(ctx context.Context) error { return probe(ctx, r.http, "/readyz") })
-		})
-	}
 }

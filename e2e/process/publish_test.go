@@ -127,7 +127,7 @@ func TestOneChangedDeviceIsOneWrite(t *testing.T) {
 	}
 }
 
-func TestTenThousandDevicesAndTheirReturnAfterAWipe(t *testing.T) {
+func TestFault17TenThousandDevicesAndTheirReturnAfterAWipe(t *testing.T) {
 	r := newRig(t)
 	const devices, expected = 10_000, 157
 	profile := r.writeYAML("profile.yaml", profile(devices))
@@ -146,7 +146,7 @@ func TestTenThousandDevicesAndTheirReturnAfterAWipe(t *testing.T) {
 
 	// What a kubelet does when it starts.
 	start = time.Now()
-	all := client.ResourceV1().ResourceSlices()
+	all := r.server.client.ResourceV1().ResourceSlices()
 	if err := all.DeleteCollection(t.Context(), metav1.DeleteOptions{}, slicesOf(r.node.Name)); err != nil {
 		t.Fatal(err)
 	}

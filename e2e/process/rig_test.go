@@ -33,35 +33,39 @@ const patience = time.Minute
 
 // rig is one made-up node: its object in the API server, its directories, and the kubelet on it.
 type rig struct {
-	t    *testing.T
-	node *corev1.Node
-	dir  string // short, because paths of sockets are
-	http string // host:port of the driver's metrics and probes
+	t      *testing.T
+	server *server
+	node   *corev1.Node
+	dir    string // short, because paths of sockets are
+	http   string // host:port of the driver's metrics and probes
 	// kubeconfig of the driver; a test may put a proxy before the API server.
 	kubeconfig string
 	kubelet    *kubelet.Kubelet
+	binary     string   // of the driver
+	env        []string // which the driver has beside that of the tests
+	wrapper    []string // a command that becomes the driver, if it is given the driver's command line
 }
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	node, err := client.CoreV1().Nodes().Create(t.Context(), &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: nodePrefix, Labels: map[string]string{leftoverLabel: ""}},
-		Spec:       corev1.NodeSpec{Taints: []corev1.Taint{{Key: leftoverLabel, Effect: corev1.TaintEffectNoSchedule}}},
+	return newRigOn(t, shared)
+}
+
+// newRigOn makes a node on an API server of the test's own.
+func newRigOn(t *testing.T, on *server) *rig {
+	t.Helper()
+	node, err := on.client.CoreV1().Nodes().Create(t.Context(), &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "process-"},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatalf("make a node: %v", err)
 	}
-	t.Cleanup(func() {
-		if err := removeNode(context.WithoutCancel(t.Context()), node.Name); err != nil {
-			t.Error(err)
-		}
-	})
 	dir, err := os.MkdirTemp("", "d") //nolint:usetesting // t.TempDir is too long for the path of a socket
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	r := &rig{t: t, node: node, dir: dir, http: freeAddress(t), kubeconfig: kubeconfig}
+	r := &rig{t: t, server: on, node: node, dir: dir, http: freeAddress(t), kubeconfig: on.Kubeconfig, binary: binary}
 	for _, d := range []string{r.registry(), r.path("kubelet", "plugins")} {
 		if err := os.MkdirAll(d, 0o750); err != nil {
 			t.Fatal(err)
@@ -149,10 +153,12 @@ func (r *rig) startReady(set ...any) *driver {
 func (r *rig) run(args ...string) *driver {
 	r.t.Helper()
 	d := &driver{rig: r, exited: make(chan struct{})}
-	d.command = exec.Command(binary, args...)
+	words := slices.Concat(r.wrapper, []string{r.binary}, args)
+	d.command = exec.Command(words[0], words[1:]...)
+	d.command.Env = append(os.Environ(), r.env...)
 	d.command.Stdout, d.command.Stderr = &d.output, &d.output
 	if err := d.command.Start(); err != nil {
-		r.t.Fatalf("start %s: %v", binary, err)
+		r.t.Fatalf("start %s: %v", r.binary, err)
 	}
 	go func() {
 		d.err = d.command.Wait()
@@ -160,6 +166,9 @@ func (r *rig) run(args ...string) *driver {
 	}()
 	r.t.Cleanup(func() {
 		d.kill()
+		if strings.Contains(d.output.String(), "DATA RACE") {
+			r.t.Error("the race detector found something")
+		}
 		if r.t.Failed() {
 			r.t.Logf("what the driver said (%s):\n%s", strings.Join(args, " "), d.output.String())
 		}
@@ -179,6 +188,13 @@ type driver struct {
 
 func (d *driver) waitReady() {
 	d.t.Helper()
+	d.waitRegistered()
+	d.until("the driver is ready", func(ctx context.Context) error { return probe(ctx, d.http, "/readyz") })
+}
+
+// waitRegistered waits until the kubelet can call the driver, whether it is ready or not.
+func (d *driver) waitRegistered() {
+	d.t.Helper()
 	ctx, cancel := context.WithTimeout(d.t.Context(), patience)
 	defer cancel()
 	go func() { // a driver that ends is not waited for
@@ -192,7 +208,6 @@ func (d *driver) waitReady() {
 	if d.plugin, err = d.kubelet.Registered(ctx, driverName); err != nil {
 		d.t.Fatal(err)
 	}
-	d.until("the driver is ready", func(ctx context.Context) error { return probe(ctx, d.http, "/readyz") })
 }
 
 // kill ends the process the hard way, as the kernel does when memory runs out.
@@ -208,6 +223,30 @@ func (d *driver) stop() int {
 		d.t.Errorf("the driver had ended before it was asked to: %v", d.err)
 	}
 	return d.wait()
+}
+
+// signal sends a signal that the process survives.
+func (d *driver) signal(s syscall.Signal) {
+	d.t.Helper()
+	if err := d.command.Process.Signal(s); err != nil {
+		d.t.Fatalf("send %v to the driver: %v", s, err)
+	}
+}
+
+// pause stops the process and returns when it has stopped; SIGCONT ends that.
+func (d *driver) pause() {
+	d.t.Helper()
+	d.signal(syscall.SIGSTOP)
+	d.until("the process has stopped", func(context.Context) error {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.command.Process.Pid))
+		if err != nil {
+			return err
+		}
+		if _, rest, _ := strings.Cut(string(stat), ") "); !strings.HasPrefix(rest, "T") {
+			return fmt.Errorf("its state is %.1s", rest)
+		}
+		return nil
+	})
 }
 
 // wait returns the exit code of a process that ends by itself.
@@ -232,14 +271,23 @@ func (d *driver) restartKilled(set ...any) *driver {
 // until polls check until it returns nil; when patience ends, its last error is the test's failure.
 func (r *rig) until(what string, check func(context.Context) error) {
 	r.t.Helper()
+	r.within(patience, what, check)
+}
+
+// within is until for what takes longer than others by design.
+func (r *rig) within(bound time.Duration, what string, check func(context.Context) error) {
+	r.t.Helper()
 	var last error
-	err := wait.PollUntilContextTimeout(r.t.Context(), 50*time.Millisecond, patience, true,
+	err := wait.PollUntilContextTimeout(r.t.Context(), 50*time.Millisecond, bound, true,
 		func(ctx context.Context) (bool, error) {
-			last = check(ctx)
-			return last == nil, nil
+			err := check(ctx)
+			if ctx.Err() == nil || last == nil {
+				last = err // what is wrong says more than that time is over
+			}
+			return err == nil, nil
 		})
 	if err != nil {
-		r.t.Fatalf("%s: not after %v: %v", what, patience, errors.Join(last, err))
+		r.t.Fatalf("%s: not after %v: %v", what, bound, errors.Join(last, err))
 	}
 }
 
@@ -248,7 +296,7 @@ func (r *rig) published(devices int) []resourceapi.ResourceSlice {
 	r.t.Helper()
 	var list *resourceapi.ResourceSliceList
 	r.until(fmt.Sprintf("%d devices are published", devices), func(ctx context.Context) (err error) {
-		if list, err = client.ResourceV1().ResourceSlices().List(ctx, slicesOf(r.node.Name)); err != nil {
+		if list, err = r.server.client.ResourceV1().ResourceSlices().List(ctx, slicesOf(r.node.Name)); err != nil {
 			return err
 		}
 		return complete(list.Items, devices)

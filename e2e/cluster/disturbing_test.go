@@ -14,6 +14,7 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apitypes "k8s.io/apimachinery/pkg/types"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/e2e-framework/pkg/features"
 	"sigs.k8s.io/e2e-framework/pkg/types"
 )
@@ -104,21 +105,18 @@ func versions(t *testing.T, n node) map[string]string {
 
 func kubeletRestarted() types.Feature {
 	h := &holder{scene: newScene("e2e-kubelet-restarted", 2)}
-	return features.New("kubelet restarted").Setup(h.scene.begin).
+	return features.New("Fault17 kubelet restarted").Setup(h.scene.begin).
 		Assess("a pod has a device", assess(h.begin)).
 		Assess("the kubelet is restarted, slices are back, the pod goes on", assess(func(t *testing.T) {
 			settled(t)
 			before := versions(t, worker)
-			start := time.Now()
+			changes := watchSlices(t, worker)
 			worker.mustRun(t, "systemctl", "restart", "kubelet")
+			start := time.Now()
 			// The kubelet removes the slices of its node when it starts.
-			var gone time.Time
 			until(t, "other slices are there", func(ctx context.Context) error {
 				complete, err := pool(ctx, worker)
 				if err != nil {
-					if gone.IsZero() {
-						gone = time.Now()
-					}
 					return err
 				}
 				for _, slice := range complete {
@@ -128,16 +126,54 @@ func kubeletRestarted() types.Feature {
 				}
 				return nil
 			})
-			if gone.IsZero() {
-				t.Logf("slices were renewed, too fast to be missed, %v after the restart began", time.Since(start))
-			} else {
-				t.Logf("slices were missing for about %v", time.Since(gone))
-			}
+			changes.log(t, start)
 			settled(t)
 			h.goesOn(t)
 			h.notRestarted(t, "holder")
 		})).
 		Assess("pods end and begin", assess(h.ends)).Feature()
+}
+
+// sliceChanges is when the slices of a node went and came.
+type sliceChanges struct {
+	mutex      sync.Mutex
+	gone, back time.Time
+}
+
+// watchSlices notes the changes of a node's slices until the test ends.
+func watchSlices(t *testing.T, n node) *sliceChanges {
+	t.Helper()
+	changes := &sliceChanges{}
+	watch, err := client.ResourceV1().ResourceSlices().Watch(t.Context(), metav1.ListOptions{
+		FieldSelector: "spec.nodeName=" + string(n) + ",spec.driver=" + driverName,
+	})
+	if err != nil {
+		t.Fatalf("watch the slices: %v", err)
+	}
+	t.Cleanup(watch.Stop)
+	go func() {
+		for event := range watch.ResultChan() {
+			changes.mutex.Lock()
+			switch {
+			case event.Type == apiwatch.Deleted:
+				changes.gone = time.Now()
+			case event.Type == apiwatch.Added && !changes.gone.IsZero() && changes.back.Before(changes.gone):
+				changes.back = time.Now()
+			}
+			changes.mutex.Unlock()
+		}
+	}()
+	return changes
+}
+
+// log says how long the slices were missing. That is a figure for people: nobody knows how long it may take where much
+// else is going on.
+func (c *sliceChanges) log(t *testing.T, start time.Time) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	ms := func(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
+	t.Logf("slices were gone %v after the kubelet was restarted, and back %v later", ms(c.gone.Sub(start)),
+		ms(c.back.Sub(c.gone)))
 }
 
 // driverUpdated rolls the DaemonSet, as "helm upgrade" and "kubectl rollout restart" do, while short pods come and go.
@@ -147,48 +183,63 @@ func driverUpdated() types.Feature {
 		Assess("each pod of a stream has a device, before, while and after", assess(func(t *testing.T) {
 			settled(t)
 			s.create(t, newTemplate("one", 1))
-			ctx, stop := context.WithTimeout(t.Context(), 2*patience)
-			defer stop()
-			var updated atomic.Bool
-			var before, after, total atomic.Int64
-			var streams sync.WaitGroup
-			for i := range 3 {
-				streams.Go(func() {
-					for last := false; !last; { // at least one pod whole after the update
-						last = updated.Load()
-						name := fmt.Sprintf("short-%d-%d", i, total.Add(1))
-						if err := s.short(ctx, name); err != nil {
-							t.Errorf("pod %s: %v", name, err)
-							return
-						}
-						if last {
-							after.Add(1)
-						} else {
-							before.Add(1)
-						}
-					}
-				})
-			}
-			defer streams.Wait()
-			defer updated.Store(true)
-			until(t, "pods come and go", func(context.Context) error {
-				if before.Load() < 3 && !t.Failed() {
-					return fmt.Errorf("%d so far", before.Load())
-				}
-				return nil
-			})
-			rolled(t)
-			updated.Store(true)
-			streams.Wait()
-			t.Logf("%d pods began before or while the driver was updated, %d after", before.Load(), after.Load())
+			s.whilePodsComeAndGo(t, func() { rolled(t) })
 			s.noPrepareFailed(t)
 		})).Feature()
 }
 
-// rolled changes the template of the driver's pods and waits until only new ones are there.
+// whilePodsComeAndGo disturbs three streams of short pods; each pod must find its device in the end.
+func (s *scene) whilePodsComeAndGo(t *testing.T, disturb func()) {
+	t.Helper()
+	ctx, stop := context.WithTimeout(t.Context(), 2*patience)
+	defer stop()
+	var over atomic.Bool
+	var before, after, total atomic.Int64
+	var streams sync.WaitGroup
+	for i := range 3 {
+		streams.Go(func() {
+			for last := false; !last; { // at least one pod whole after the disturbance
+				last = over.Load()
+				name := fmt.Sprintf("short-%d-%d", i, total.Add(1))
+				if err := s.short(ctx, name); err != nil {
+					t.Errorf("pod %s: %v", name, err)
+					return
+				}
+				if last {
+					after.Add(1)
+				} else {
+					before.Add(1)
+				}
+			}
+		})
+	}
+	defer streams.Wait()
+	defer over.Store(true)
+	until(t, "pods come and go", func(context.Context) error {
+		if before.Load() < 3 && !t.Failed() {
+			return fmt.Errorf("%d so far", before.Load())
+		}
+		return nil
+	})
+	disturb()
+	over.Store(true)
+	streams.Wait()
+	t.Logf("%d pods began before or during the disturbance, %d after", before.Load(), after.Load())
+}
+
+// rolled gives the driver's pods an annotation, so that all are replaced.
 func rolled(t *testing.T) {
 	t.Helper()
 	const annotation = "dragoman.example.com/e2e-updated"
+	value := time.Now().Format(time.RFC3339Nano)
+	changed(t, fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, annotation, value), func(pod *corev1.Pod) bool {
+		return pod.Annotations[annotation] == value
+	})
+}
+
+// changed changes the template of the driver's pods and waits until only changed ones are there.
+func changed(t *testing.T, template string, isNew func(*corev1.Pod) bool) {
+	t.Helper()
 	set, err := daemonSet(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -197,17 +248,16 @@ func rolled(t *testing.T) {
 	if surge == nil || surge.MaxSurge == nil || surge.MaxSurge.IntValue() == 0 && surge.MaxSurge.StrVal == "" {
 		t.Errorf("the DaemonSet does not update with surge: %+v", set.Spec.UpdateStrategy)
 	}
-	value := time.Now().Format(time.RFC3339Nano)
-	patch := fmt.Appendf(nil, `{"spec":{"template":{"metadata":{"annotations":{%q:%q}}}}}`, annotation, value)
+	patch := fmt.Appendf(nil, `{"spec":{"template":%s}}`, template)
 	sets := client.AppsV1().DaemonSets(set.Namespace)
-	_, err = sets.Patch(t.Context(), set.Name, apitypes.MergePatchType, patch, metav1.PatchOptions{})
+	_, err = sets.Patch(t.Context(), set.Name, apitypes.StrategicMergePatchType, patch, metav1.PatchOptions{})
 	if err != nil {
 		t.Fatalf("change the DaemonSet: %v", err)
 	}
 	for _, n := range []node{controlPlane, worker} {
 		until(t, "the new driver alone is on node "+string(n), func(ctx context.Context) error {
 			pod, err := driverOn(ctx, n)
-			if err == nil && pod.Annotations[annotation] != value {
+			if err == nil && !isNew(pod) {
 				err = fmt.Errorf("pod %s is an old one", pod.Name)
 			}
 			return err
@@ -253,45 +303,4 @@ func (s *scene) noPrepareFailed(t *testing.T) {
 	for _, event := range events.Items {
 		t.Errorf("event of %s: %s", event.InvolvedObject.Name, event.Message)
 	}
-}
-
-// nodeRestarted restarts the machine of the worker: processes and everything on tmpfs are gone, objects and disks stay.
-func nodeRestarted() types.Feature {
-	h := &holder{scene: newScene("e2e-node-restarted", 2)}
-	return features.New("node restarted").Setup(h.scene.begin).
-		Assess("a pod has a device", assess(h.begin)).
-		Assess("the machine of its node is restarted", assess(func(t *testing.T) {
-			settled(t)
-			epoch := worker.mustRun(t, "cat", "/run/dragoman/"+driverName+"/epoch")
-			if _, err := docker(t.Context(), "restart", string(worker)); err != nil {
-				t.Fatal(err)
-			}
-			until(t, "the network of the pods is there again", connect)
-			until(t, "the driver began a new epoch", func(ctx context.Context) error {
-				now, err := worker.run(ctx, "cat", "/run/dragoman/"+driverName+"/epoch")
-				if err == nil && now == epoch {
-					err = errors.New("it is still the old one")
-				}
-				return err
-			})
-			settled(t)
-		})).
-		Assess("the pod comes back with its device", assess(func(t *testing.T) {
-			start := time.Now()
-			until(t, "the container was started again", func(ctx context.Context) error {
-				pod, err := client.CoreV1().Pods(h.namespace).Get(ctx, "holder", metav1.GetOptions{})
-				if err != nil {
-					return err
-				}
-				for _, status := range pod.Status.ContainerStatuses {
-					if status.RestartCount > 0 && status.State.Running != nil {
-						return nil
-					}
-				}
-				return fmt.Errorf("not yet: %s", h.lastEvent(ctx, "holder"))
-			})
-			t.Logf("it was started again %v after the driver was ready", time.Since(start).Round(time.Second))
-			h.goesOn(t)
-		})).
-		Assess("pods end and begin", assess(h.ends)).Feature()
 }

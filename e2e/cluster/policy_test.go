@@ -19,7 +19,7 @@ import (
 func onlyItsOwnSlices() types.Feature {
 	dry := []string{metav1.DryRunAll}
 	return features.New("a node's driver writes its own slices alone").
-		Assess("those of its node", assess(func(t *testing.T) {
+		Assess("its token may create, update and delete those of its own node", assess(func(t *testing.T) {
 			own, slice := slicesAs(t, worker, true), aSliceOf(t, worker)
 			if _, err := own.Update(t.Context(), slice, metav1.UpdateOptions{DryRun: dry}); err != nil {
 				t.Errorf("update: %v", err)
@@ -31,7 +31,7 @@ func onlyItsOwnSlices() types.Feature {
 				t.Errorf("delete: %v", err)
 			}
 		})).
-		Assess("not those of another node", assess(func(t *testing.T) {
+		Assess("the token of another node may not", assess(func(t *testing.T) {
 			own, slice := slicesAs(t, worker, true), aSliceOf(t, controlPlane)
 			_, err := own.Update(t.Context(), slice, metav1.UpdateOptions{DryRun: dry})
 			expectPolicy(t, "update", err)

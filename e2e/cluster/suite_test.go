@@ -24,6 +24,7 @@ func TestSideBySide(t *testing.T) {
 		allDevicesTaken(),
 		adminAccessNeedsTheLabel(),
 		onlyItsOwnSlices(),
+		confined(),
 	)
 }
 
@@ -33,6 +34,8 @@ func TestOneByOne(t *testing.T) {
 		driverRestarted(),
 		kubeletRestarted(),
 		driverUpdated(),
+		outOfMemory(),
+		littleCPU(),
 		nodeRestarted(),
 	)
 }

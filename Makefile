@@ -54,7 +54,7 @@ kind-up: build $(HELM) ## the cluster with the driver, without an example
 kind-down: demo-down ## same as demo-down
 
 .PHONY: test
-test: lint vuln unit e2e ## everything: lint, vuln, unit, process and end-to-end tests; ends with the table of faults
+test: lint unit e2e vuln ## everything: lint, unit, process and end-to-end tests, vuln; ends with the table of faults
 	@$(MATRIX) print $(RESULTS)/unit $(RESULTS)/e2e
 
 .PHONY: lint

@@ -195,6 +195,13 @@ func badConfiguration() types.Feature {
 				}
 			}
 		})).
+		Assess("is one event of the claim with the same sentence", assess(func(t *testing.T) {
+			pod, err := client.CoreV1().Pods(s.namespace).Get(t.Context(), "pod", metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.expectOneEvent(t, s.onlyClaim(t, pod), s.event(t, "pod", "FailedPrepareDynamicResources"))
+		})).
 		Assess("leaves nothing behind, and the pod can be deleted", assess(func(t *testing.T) {
 			pod, err := client.CoreV1().Pods(s.namespace).Get(t.Context(), "pod", metav1.GetOptions{})
 			if err != nil {
@@ -205,6 +212,26 @@ func badConfiguration() types.Feature {
 			s.deletePod(t, "pod")
 			s.noClaims(t)
 		})).Feature()
+}
+
+// expectOneEvent waits for the driver's event of a claim, which needs a right of its own.
+func (s *scene) expectOneEvent(t *testing.T, claim *resourceapi.ResourceClaim, ofPod string) {
+	t.Helper()
+	about := metav1.ListOptions{FieldSelector: "involvedObject.uid=" + string(claim.UID) + ",reason=InvalidClaim"}
+	until(t, "the driver made an event of the claim", func(ctx context.Context) error {
+		events, err := client.CoreV1().Events(s.namespace).List(ctx, about)
+		switch {
+		case err != nil:
+			return err
+		case len(events.Items) != 1:
+			return fmt.Errorf("there are %d", len(events.Items))
+		}
+		event := events.Items[0]
+		if event.ReportingController != driverName || event.Count > 1 || !strings.Contains(ofPod, event.Message) {
+			t.Errorf("the pod's event says\n%s\nthe claim's\n%s", ofPod, asYAML(event))
+		}
+		return nil
+	})
 }
 
 func gpuConfig(sharing string) runtime.RawExtension {

@@ -121,7 +121,7 @@ func (s *subject) slicesComplete(t *suite.T) {
 			devices[name] = slice.Name
 		}
 	}
-	t.Notef("%d devices in %d slices", len(devices), len(all))
+	t.Notef("devices: %d, slices: %d", len(devices), len(all))
 	if len(devices) == 0 {
 		t.NotRun("the driver publishes no device")
 	}

@@ -1,5 +1,7 @@
 // Dra-sanity stands where the kubelet stands and looks whether a DRA driver does what is expected of it: any driver,
 // by its sockets, its files and its objects in a real API server. "dra-sanity --help" says how.
+//
+// The room has more than 500 lines because most of it is what people meet: flags, what they need of each other, help.
 package main
 
 import (

@@ -3,6 +3,8 @@
 //
 //	go test -json ./... | matrix record FILE     what "go test ./..." prints, and its verdict; appends to FILE
 //	matrix print [-part] FILE…                   the table; fails unless each row was shown at the levels it asks for
+//
+// The room has more than 500 lines because half of it prints what "go test" would have printed, word for word.
 package main
 
 import (

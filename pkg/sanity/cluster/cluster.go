@@ -1,5 +1,7 @@
 // Package cluster makes the objects in a real API server that a driver sees there: a node, and claims as the scheduler
 // leaves them, allocated from the driver's own ResourceSlices.
+//
+// The room is larger than others because an allocation has many forms: shares, sub-requests, admin access, counters.
 package cluster
 
 import (

@@ -1,5 +1,7 @@
 // Package conformance holds what is promised by a DRA driver towards the kubelet, the API server and the container
 // runtime, each as a case. A case is about what somebody else relies on, says who, and leaves to the driver how.
+//
+// The room is larger than others because it is a list: a case is a few lines, and there are sixty.
 package conformance
 
 import (

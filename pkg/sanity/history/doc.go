@@ -8,4 +8,6 @@
 //
 // and that a call succeeds where nothing stands in its way. A plan that fails is shortened until no operation can be
 // taken out. The package knows no driver, no API server and no files; the world does.
+//
+// The room is larger than others because what may happen, what follows from it and how to shorten it are one model.
 package history

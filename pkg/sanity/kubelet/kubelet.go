@@ -1,5 +1,7 @@
 // Package kubelet is the part of a kubelet that a DRA driver talks to, for tests that run a driver without a node: it
 // watches the plugin registry, registers what appears there and calls the driver with the kubelet's own deadlines.
+//
+// The room is larger than others because each service is spoken in two versions, which have types of their own.
 package kubelet
 
 import (

@@ -1,5 +1,7 @@
 // Package node is one node as a DRA driver sees it: a kubelet, a container runtime's look at CDI files, objects in the
 // API server, directories, and the driver itself as processes. Cases are written with it.
+//
+// The room is larger than others because it is all that cases share; without it each would look at files by itself.
 package node
 
 import (

@@ -1,5 +1,7 @@
 // Package suite runs cases one after the other and tells how each ended. A case is a promise that somebody made
 // elsewhere, a sentence long, and a way to see whether it is kept.
+//
+// The room is larger than others because a report has three forms.
 package suite
 
 import (

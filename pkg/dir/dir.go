@@ -1,14 +1,16 @@
 package dir
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"example.com/dragoman/pkg/failpoint"
 )
@@ -46,8 +48,10 @@ func (d Dir) Make() error {
 		return err
 	}
 	return d.change("mkdir", "", func() error {
-		if err := os.MkdirAll(d.path, d.mode); err != nil {
-			return err
+		if os.Mkdir(d.path, d.mode) != nil { // those above it are missing, most likely
+			if err := os.MkdirAll(d.path, d.mode); err != nil {
+				return err
+			}
 		}
 		return os.Chmod(d.path, d.mode)
 	})
@@ -62,111 +66,112 @@ func (d Dir) Read(name string, limit int64) (content []byte, err error) {
 	if err := d.look("read", name); err != nil {
 		return nil, err
 	}
-	err = d.in(func(root *os.Root) error {
-		// Without O_NONBLOCK, opening a named pipe would wait for somebody to write into it.
-		f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-		if err != nil {
-			if info, there := root.Lstat(name); there == nil && !info.Mode().IsRegular() {
-				err = &fs.PathError{Op: "read", Path: name, Err: ErrNoFile} // such as a link to nowhere
-			}
-			return err
-		}
-		defer f.Close() //nolint:errcheck // it was only read
-		info, err := f.Stat()
-		switch {
-		case err != nil:
-			return err
-		case !info.Mode().IsRegular():
-			return &fs.PathError{Op: "read", Path: name, Err: ErrNoFile}
-		}
-		content, err = readAll(f, min(info.Size(), limit), limit)
-		return err
-	})
-	return content, err
+	f, err := d.openFile(name, unix.O_RDONLY, 0)
+	if err != nil {
+		return d.readOddity(name, limit, err)
+	}
+	defer f.close() //nolint:errcheck // it was only read
+	stat, err := f.stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !isRegular(stat):
+		return nil, &fs.PathError{Op: "read", Path: f.path, Err: ErrNoFile}
+	}
+	return f.read(stat.Size, limit)
 }
 
-// readAll reads to the end of f, which is expected after size bytes, and no more than limit bytes.
-func readAll(f *os.File, size, limit int64) ([]byte, error) {
-	content := make([]byte, 0, size+1)
-	for limited := io.LimitReader(f, limit); ; {
-		n, err := limited.Read(content[len(content):cap(content)])
-		content = content[:len(content)+n]
-		if errors.Is(err, io.EOF) {
-			return content, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if len(content) == cap(content) {
-			content = append(content, 0)[:len(content)]
-		}
+// readOddity is Read of what cannot be opened like a file: a symbolic link leads to one or not, but never out of the
+// directory, and other things are none.
+func (d Dir) readOddity(name string, limit int64, why error) (content []byte, err error) {
+	stat, err := d.lstat(name)
+	switch {
+	case err != nil || isRegular(stat):
+		return nil, why
+	case stat.Mode&unix.S_IFMT != unix.S_IFLNK:
+		return nil, &fs.PathError{Op: "read", Path: d.File(name), Err: ErrNoFile}
 	}
+	err = d.in(func(root *os.Root) error {
+		info, err := root.Stat(name)
+		if err != nil || !info.Mode().IsRegular() {
+			return &fs.PathError{Op: "read", Path: name, Err: ErrNoFile} // such as a link to nowhere
+		}
+		content, err = root.ReadFile(name)
+		return err
+	})
+	return content[:min(int64(len(content)), limit)], err
 }
 
 // Replace makes a file have the content and the permissions mode, by way of a file named temp. Whoever looks sees the
 // old content or the new one, whole. After an error there is no temp. One caller at a time uses the same temp; what an
 // interrupted Replace left there is replaced.
 func (d Dir) Replace(name, temp string, content []byte, mode fs.FileMode) error {
-	if err := check(temp); err != nil {
+	if err := cmp.Or(check(name), check(temp)); err != nil {
 		return err
 	}
-	return d.open(name, func(root *os.Root) error {
-		err := d.write(root, temp, content, mode)
-		if err == nil {
-			err = d.change("rename", name, func() error { return root.Rename(temp, name) })
-		}
-		if err != nil {
-			_ = d.change("unlink", temp, func() error { return root.Remove(temp) })
-		}
-		return err
-	})
+	err := d.write(temp, content, mode)
+	if err == nil {
+		err = d.change("rename", name, func() error {
+			return d.call("rename", name, func(path string) error { return unix.Rename(d.File(temp), path) })
+		})
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		_ = d.change("unlink", temp, func() error { return d.unlink(temp) })
+	}
+	return err
 }
 
 // write makes a new file. O_EXCL keeps it from following a symbolic link that somebody put there.
-func (d Dir) write(root *os.Root, name string, content []byte, mode fs.FileMode) (err error) {
-	const how = os.O_WRONLY | os.O_CREATE | os.O_EXCL | syscall.O_NONBLOCK
-	var f *os.File
-	create := func() (err error) { f, err = root.OpenFile(name, how, mode); return err }
+func (d Dir) write(name string, content []byte, mode fs.FileMode) (err error) {
+	var f file
+	create := func() (err error) {
+		f, err = d.openFile(name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, mode)
+		return err
+	}
 	err = d.change("create", name, create)
 	if errors.Is(err, fs.ErrExist) {
-		if err = d.change("unlink", name, func() error { return root.RemoveAll(name) }); err == nil {
+		if err = d.change("unlink", name, func() error { return d.unlinkAll(name) }); err == nil {
 			err = d.change("create", name, create)
 		}
 	}
-	if f == nil {
+	if f.path == "" {
 		return err
 	}
 	if err == nil {
-		err = d.change("write", name, func() error { _, err := f.Write(content); return err })
+		err = d.change("write", name, func() error { return f.write(content) })
 	}
 	if err == nil && mode&0o077 != 0 { // no umask takes anything from the owner
-		err = d.change("chmod", name, func() error { return f.Chmod(mode) })
+		err = d.change("chmod", name, func() error { return f.chmod(mode) })
 	}
-	return errors.Join(err, f.Close())
+	return errors.Join(err, f.close())
 }
 
-// Remove removes a file or an empty directory. One that is missing counts as removed, also on a read-only file system:
-// Remove looks first. It needs no free space.
-func (d Dir) Remove(name string) error {
-	return d.remove(name, (*os.Root).Remove)
-}
+// Remove removes a file or an empty directory. One that is missing counts as removed, also on a read-only file system,
+// which does not say that it is missing. It needs no free space.
+func (d Dir) Remove(name string) error { return d.remove(name, d.unlink) }
 
 // RemoveAll is [Dir.Remove] also for a directory with all that is in it.
-func (d Dir) RemoveAll(name string) error {
-	return d.remove(name, (*os.Root).RemoveAll)
-}
+func (d Dir) RemoveAll(name string) error { return d.remove(name, d.unlinkAll) }
 
-func (d Dir) remove(name string, how func(*os.Root, string) error) error {
-	_, err := d.Lstat(name)
-	if err == nil {
-		err = d.open(name, func(root *os.Root) error {
-			return d.change("unlink", name, func() error { return how(root, name) })
-		})
+func (d Dir) remove(name string, how func(name string) error) error {
+	if err := check(name); err != nil {
+		return err
+	}
+	err := d.change("unlink", name, func() error { return how(name) })
+	if errors.Is(err, syscall.EROFS) {
+		if _, missing := d.Lstat(name); missing != nil {
+			err = missing
+		}
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return err
+}
+
+// unlinkAll follows no link out of the directory, wherever in what it removes one is.
+func (d Dir) unlinkAll(name string) error {
+	return d.in(func(root *os.Root) error { return root.RemoveAll(name) })
 }
 
 // Rename gives a file another name, and replaces what had that name. Here, and nowhere else, names may say in which
@@ -185,8 +190,11 @@ func (d Dir) Rename(from, to string) error {
 // Symlink makes a symbolic link, unless something has that name: then the error is fs.ErrExist. The target may be any
 // text; nothing here ever follows it out of the directory.
 func (d Dir) Symlink(target, name string) error {
-	return d.open(name, func(root *os.Root) error {
-		return d.change("symlink", name, func() error { return root.Symlink(target, name) })
+	if err := check(name); err != nil {
+		return err
+	}
+	return d.change("symlink", name, func() error {
+		return d.call("symlink", name, func(path string) error { return unix.Symlink(target, path) })
 	})
 }
 
@@ -195,7 +203,7 @@ func (d Dir) Readlink(name string) (string, error) {
 	if err := d.look("read", name); err != nil {
 		return "", err
 	}
-	return os.Readlink(d.File(name))
+	return d.readlink(name)
 }
 
 // Lstat says what has a name, without following it.
@@ -230,14 +238,6 @@ func (d Dir) List() (entries []fs.DirEntry, err error) {
 		return nil, nil
 	}
 	return entries, err
-}
-
-// open does something with a file of that name, which changes call [failpoint.Before] for by themselves.
-func (d Dir) open(name string, do func(*os.Root) error) error {
-	if err := check(name); err != nil {
-		return err
-	}
-	return d.in(do)
 }
 
 // in does something beneath the directory as it is now.

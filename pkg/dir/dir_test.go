@@ -152,6 +152,14 @@ func TestRemoveRenameAndLinks(t *testing.T) {
 	if target, err := d.Readlink("link"); target != "any text: {}" || err != nil {
 		t.Errorf("Readlink: %q, %v", target, err)
 	}
+	for _, length := range []int{511, 512, 513, 4000} {
+		long := strings.Repeat("x", length)
+		must(t, d.Symlink(long, "long"))
+		if target, err := d.Readlink("long"); target != long || err != nil {
+			t.Errorf("Readlink of %d bytes: %d, %v", length, len(target), err)
+		}
+		must(t, d.Remove("long"))
+	}
 	must(t, os.MkdirAll(d.File("folder/below"), 0o700))
 	must(t, d.Rename("a", "folder/b"))
 	must(t, d.Rename("folder/b", "c"))
@@ -239,11 +247,51 @@ func TestLocks(t *testing.T) {
 	}
 }
 
+// TestALockEndsOnce: the number of its file may be another file's by the second time.
+func TestALockEndsOnce(t *testing.T) {
+	d := newDir(t)
+	lock, err := d.Lock("name", true)
+	must(t, err)
+	lock.Unlock()
+	other, err := d.Lock("other", true) // which gets the number
+	must(t, err)
+	defer other.Unlock()
+	lock.Unlock()
+	if _, err := d.Lock("other", false); !errors.Is(err, ErrLocked) {
+		t.Errorf("the other lock has ended too: %v", err)
+	}
+}
+
+// TestNothingIsLeftOpen, whatever became of it.
+func TestNothingIsLeftOpen(t *testing.T) {
+	d := newDir(t)
+	must(t, d.Replace("old", "temp", []byte("old"), 0o600))
+	must(t, os.Mkdir(d.File("folder"), 0o700))
+	must(t, unix.Mkfifo(d.File("pipe"), 0o600))
+	must(t, os.Symlink("nowhere", d.File("link")))
+	lock, err := d.Lock("locked", false)
+	must(t, err)
+	defer lock.Unlock()
+	before, err := os.ReadDir("/proc/self/fd")
+	must(t, err)
+	if _, err := d.Lock("locked", false); !errors.Is(err, ErrLocked) {
+		t.Errorf("a second lock: %v", err)
+	}
+	for _, name := range []string{"old", "folder", "pipe", "link", "missing", "../x"} {
+		everything(d, name)
+	}
+	after, err := os.ReadDir("/proc/self/fd")
+	must(t, err)
+	if len(after) > len(before) {
+		t.Errorf("%d files were open, and now %d", len(before), len(after))
+	}
+}
+
 // TestALockOnARemovedFileIsNone: who held the lock removed the file, and somebody else made and locked a new one.
 func TestALockOnARemovedFileIsNone(t *testing.T) {
 	d, opened := newDir(t), 0
-	lock, err := d.lock("lock", true, func() (*os.File, error) {
-		f, err := os.OpenFile(d.File("lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := d.lock("lock", true, func() (file, error) {
+		f, err := d.openFile("lock", unix.O_CREAT|unix.O_RDWR, 0o600)
 		if opened++; opened <= 2 {
 			must(t, os.Remove(d.File("lock")))
 		}

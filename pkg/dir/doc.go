@@ -5,14 +5,16 @@
 // # Names
 //
 // A name is that of a file directly in the directory. What is none (a path, "..", nothing) is refused before any system
-// call. What opens or changes something does so through an [os.Root] of the directory, which no symbolic link leads out
-// of either.
+// call. What remains cannot lead out of the directory by a symbolic link either: most system calls do not follow the
+// last part of a path, opening is told not to, and what must look into folders or behind links does so through an
+// [os.Root].
 //
 // # What is remembered
 //
-// Nothing: the directory is opened for each operation. So one that somebody removed and made again is the new one, and
-// nothing is ever written where nobody looks for it. While it is missing, what only reads finds nothing, what removes
-// has nothing to do, and what writes returns an error for which errors.Is(err, fs.ErrNotExist) is true; see [Dir.Make].
+// Nothing: each system call has the path of the directory. So one that somebody removed and made again is the new one,
+// and nothing is ever written where nobody looks for it. While it is missing, what only reads finds nothing, what
+// removes has nothing to do, and what writes returns an error for which errors.Is(err, fs.ErrNotExist) is true; see
+// [Dir.Make].
 //
 // # What survives what
 //

@@ -74,6 +74,18 @@ func testFaults(t *testing.T, action string) {
 	}
 }
 
+// TestFault03NothingToRemoveOnAReadOnlyFileSystem, which does not say that there is nothing.
+func TestFault03NothingToRemoveOnAReadOnlyFileSystem(t *testing.T) {
+	d := filled(t)
+	failpoint.Arm(failpoint.Plan{Action: "erofs", At: 1})
+	defer failpoint.Arm(failpoint.Plan{})
+	must(t, d.Remove("missing"))
+	must(t, d.RemoveAll("missing"))
+	if err := d.Remove("old"); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("Remove of what is there: %v", err)
+	}
+}
+
 func filled(t *testing.T) Dir {
 	t.Helper()
 	d := newDir(t)

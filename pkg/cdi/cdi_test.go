@@ -494,6 +494,7 @@ func BenchmarkWrite(b *testing.B) {
 		b.Fatal(err)
 	}
 	s := example()
+	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		s.ContainerEdits.Env[0] = fmt.Sprint("N=", i)
 		if _, err := d.Write(s); err != nil {

@@ -25,6 +25,31 @@ func (d *Dir) Says(claim types.UID, raw json.RawMessage) bool {
 	return err == nil && bytes.Equal(there, content)
 }
 
+// Interrupted returns whether there is, or may be, an unfinished file of the claim.
+func (d *Dir) Interrupted(claim types.UID) bool {
+	there, err := d.there(claim, d.unfinishedName(claim))
+	return there || err != nil
+}
+
+// Has returns whether there is a file of the claim, finished or not.
+func (d *Dir) Has(claim types.UID) (bool, error) {
+	if there, err := d.there(claim, d.name(claim)); there || err != nil {
+		return there, err
+	}
+	return d.there(claim, d.unfinishedName(claim))
+}
+
+func (d *Dir) there(claim types.UID, name string) (bool, error) {
+	if err := checkUID(claim); err != nil {
+		return false, err
+	}
+	_, err := d.files.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, d.files.Explain("look for CDI spec", err)
+}
+
 // Stamp is another one after a file was made or removed in the directory, or the directory itself was. It may be the
 // same if that was within the same tick of the kernel's clock, some milliseconds.
 type Stamp struct {

@@ -148,13 +148,17 @@ func (t *turns) drop(uid types.UID, mine *turn) {
 }
 
 // sweepLocks removes the lock files of unknown claims that a process left when it died, unless somebody holds them.
-func (s *Store) sweepLocks() error {
+// Which claims had a record a moment ago saves looking for each: most have one.
+func (s *Store) sweepLocks(recorded map[types.UID]bool) error {
 	entries, err := s.locks.List()
 	if err != nil {
 		return s.explain("sweep lock files", err)
 	}
 	for _, entry := range entries {
 		uid := types.UID(entry.Name())
+		if recorded[uid] {
+			continue
+		}
 		if known, err := s.Has(uid); known || err != nil {
 			continue
 		}

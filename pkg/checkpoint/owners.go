@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
+	"strings"
 	"syscall"
 	"unicode/utf8"
 
@@ -47,10 +49,6 @@ func (s *Store) Hold(k DeviceKey, by Claim) error {
 	if err := cmp.Or(err, checkUID(by.UID)); err != nil {
 		return fmt.Errorf("hold %s: %w", k, err)
 	}
-	target, err := json.Marshal(marker{DeviceKey: k, Claim: by})
-	if err != nil {
-		return fmt.Errorf("hold %s: %w", k, err)
-	}
 	path := s.owners.File(name)
 	for {
 		there, err := s.readMarker(name)
@@ -63,6 +61,10 @@ func (s *Store) Hold(k DeviceKey, by Claim) error {
 			return &HeldError{Key: k, Path: path}
 		case !errors.Is(err, fs.ErrNotExist):
 			return s.explain("hold "+k.String(), fmt.Errorf("%w: %w", ErrOwnerUnknown, err))
+		}
+		target, err := json.Marshal(marker{DeviceKey: k, Claim: by})
+		if err != nil {
+			return fmt.Errorf("hold %s: %w", k, err)
 		}
 		err = s.withTree(func() error { return s.owners.Symlink(string(target), name) })
 		if !errors.Is(err, fs.ErrExist) {
@@ -120,6 +122,33 @@ func (s *Store) Held() (held map[DeviceKey]Claim, bad []error, err error) {
 		held[m.DeviceKey] = m.Claim
 	})
 	return held, bad, err
+}
+
+// HeldBy returns what the claim owns, sorted, with its names as the markers have them, which are empty if it owns
+// nothing. It looks at every marker of the node, and needs no lock.
+func (s *Store) HeldBy(uid types.UID) (keys []DeviceKey, claim Claim, err error) {
+	claim.UID = uid
+	entries, err := s.owners.List()
+	if err != nil {
+		return nil, claim, s.explain("read markers", err)
+	}
+	for _, entry := range entries {
+		target, err := s.owners.Readlink(entry.Name())
+		switch {
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.EINVAL):
+			continue // gone meanwhile, or no marker
+		case err != nil:
+			return nil, claim, s.explain("read markers", err)
+		case !strings.Contains(target, string(uid)): // as it is, since nothing in a UID is quoted
+			continue
+		}
+		var m marker
+		if json.Unmarshal([]byte(target), &m) == nil && m.Claim.UID == uid {
+			keys, claim = append(keys, m.DeviceKey), m.Claim
+		}
+	}
+	slices.SortFunc(keys, DeviceKey.Compare)
+	return keys, claim, nil
 }
 
 func (s *Store) eachMarker(do func(name string, m marker, err error)) error {

@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -54,6 +55,12 @@ func (k DeviceKey) String() string {
 	return device
 }
 
+// Compare orders keys, for [slices.SortFunc].
+func (k DeviceKey) Compare(other DeviceKey) int {
+	return cmp.Or(
+		cmp.Compare(k.Pool, other.Pool), cmp.Compare(k.Device, other.Device), cmp.Compare(k.ShareID, other.ShareID))
+}
+
 // State says how far a claim has come.
 type State string
 
@@ -98,7 +105,7 @@ type newerFormat struct{ version int }
 func (e *newerFormat) Error() string { return fmt.Sprintf("format v%d", e.version) }
 
 func encode(r *Record) ([]byte, error) {
-	body, err := json.Marshal(r)
+	body, err := r.MarshalJSON() // which package json would read once more
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +130,7 @@ func decode(raw []byte, uid types.UID) (*Record, error) {
 		return nil, err
 	}
 	r := &Record{stored: raw}
-	if err := json.Unmarshal(body, r); err != nil {
+	if err := r.UnmarshalJSON(body); err != nil {
 		return nil, fmt.Errorf("its JSON does not parse: %w", err)
 	}
 	return r, r.check(uid)
@@ -161,14 +168,22 @@ func (r *Record) check(uid types.UID) error {
 	return nil
 }
 
-// MarshalJSON writes the known fields in a fixed order, then the unknown ones in theirs.
+// MarshalJSON writes the known fields in a fixed order, then the unknown ones in theirs. The CDI spec is most of a
+// record and JSON already, so it is only looked at, and not read and written again by each object that it is in.
 func (r Record) MarshalJSON() ([]byte, error) {
-	return withUnknown(struct {
-		Claim   Claim           `json:"claim"`
-		State   State           `json:"state"`
-		Devices []Device        `json:"devices,omitempty"`
-		CDISpec json.RawMessage `json:"cdiSpec,omitempty"`
-	}{r.Claim, r.State, r.Devices, r.CDISpec}, r.unknown)
+	object, err := json.Marshal(struct {
+		Claim   Claim    `json:"claim"`
+		State   State    `json:"state"`
+		Devices []Device `json:"devices,omitempty"`
+	}{r.Claim, r.State, r.Devices})
+	if err != nil || len(r.CDISpec) == 0 {
+		return withUnknown(object, err, r.unknown)
+	}
+	if !json.Valid(r.CDISpec) {
+		return nil, errors.New("its CDI spec is not JSON")
+	}
+	object = append(append(object[:len(object)-1], `,"cdiSpec":`...), r.CDISpec...)
+	return withUnknown(append(object, '}'), nil, r.unknown)
 }
 
 // UnmarshalJSON keeps the fields that it does not know.
@@ -181,12 +196,13 @@ func (r *Record) UnmarshalJSON(raw []byte) (err error) {
 
 // MarshalJSON writes the known fields in a fixed order, then the unknown ones in theirs.
 func (d Device) MarshalJSON() ([]byte, error) {
-	return withUnknown(struct {
+	object, err := json.Marshal(struct {
 		DeviceKey
 		Request     string          `json:"request,omitempty"`
 		AdminAccess bool            `json:"adminAccess,omitempty"`
 		Undo        json.RawMessage `json:"undo,omitempty"`
-	}{d.DeviceKey, d.Request, d.AdminAccess, d.Undo}, d.unknown)
+	}{d.DeviceKey, d.Request, d.AdminAccess, d.Undo})
+	return withUnknown(object, err, d.unknown)
 }
 
 // UnmarshalJSON keeps the fields that it does not know.
@@ -198,9 +214,8 @@ func (d *Device) UnmarshalJSON(raw []byte) (err error) {
 	return err
 }
 
-// withUnknown appends unknown, sorted, to the JSON object of known, which has at least one field.
-func withUnknown(known any, unknown map[string]json.RawMessage) ([]byte, error) {
-	object, err := json.Marshal(known)
+// withUnknown appends unknown, sorted, to an object with at least one field, unless that could not be written.
+func withUnknown(object []byte, err error, unknown map[string]json.RawMessage) ([]byte, error) {
 	if err != nil || len(unknown) == 0 {
 		return object, err
 	}

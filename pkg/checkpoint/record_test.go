@@ -230,3 +230,72 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// TestWhatIsNoJSONIsNotWritten: it would be read as a corrupt record.
+func TestWhatIsNoJSONIsNotWritten(t *testing.T) {
+	for name, spoil := range map[string]func(r *Record, bad json.RawMessage){
+		"the CDI spec":         func(r *Record, bad json.RawMessage) { r.CDISpec = bad },
+		"how to undo a change": func(r *Record, bad json.RawMessage) { r.Devices[1].Undo = bad },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(t)
+			must(t, s.Put(example()))
+			r, err := s.Get(uid)
+			must(t, err)
+			spoil(r, json.RawMessage(`{"half":`))
+			if err := s.Put(r); err == nil || !strings.Contains(err.Error(), "encode record") {
+				t.Errorf("Put: %v", err)
+			}
+			r, err = s.Get(uid)
+			must(t, err)
+			if diff := cmp.Diff(example().Devices, r.Devices, cmp.AllowUnexported(Device{})); diff != "" {
+				t.Errorf("the earlier record changed:\n%s", diff)
+			}
+		})
+	}
+}
+
+func BenchmarkEncode(b *testing.B) {
+	r := benchmarked(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := encode(r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDecode(b *testing.B) {
+	raw, err := encode(benchmarked(b))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := decode(raw, uid); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// benchmarked is a record with a spec as large as that of a claim with three devices.
+func benchmarked(b *testing.B) *Record {
+	b.Helper()
+	r := example()
+	spec := map[string]any{"cdiVersion": "0.5.0", "kind": "k8s.gpu.example.com/gpu"}
+	var devices []any
+	for _, d := range r.Devices {
+		devices = append(devices, map[string]any{"name": string(uid) + "-" + d.Device, "containerEdits": map[string]any{
+			"env":         []string{"GPU_DEVICE=" + d.Device, "GPU_DEVICE_UUID=" + string(uid), "GPU_SHARING=None"},
+			"deviceNodes": []any{map[string]any{"path": "/dev/" + d.Device, "type": "c", "major": 195, "permissions": "rw"}},
+			"mounts":      []any{map[string]any{"hostPath": "/run/" + d.Device, "containerPath": "/run/" + d.Device}},
+		}})
+	}
+	spec["devices"] = devices
+	raw, err := json.Marshal(spec)
+	if err != nil {
+		b.Fatal(err)
+	}
+	r.CDISpec = raw
+	return r
+}

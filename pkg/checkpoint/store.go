@@ -2,7 +2,6 @@ package checkpoint
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -62,7 +61,7 @@ func open(path, boot string) (*Store, error) {
 	if err := s.enterEpoch(boot); err != nil {
 		return nil, s.explain("open state directory", err)
 	}
-	return s, errors.Join(s.sweepUnfinished(), s.sweepLocks())
+	return s, s.sweep()
 }
 
 func (s *Store) makeDirectories() error {
@@ -140,24 +139,29 @@ func (s *Store) restoreEpoch() error {
 	return s.top.Replace(epochFile, "."+epochFile+".tmp", s.epoch, onlyOurs)
 }
 
-func (s *Store) sweepUnfinished() error {
+// sweep removes what processes left when they died: unfinished records, and the lock files of claims that are not
+// known.
+func (s *Store) sweep() error {
 	entries, err := s.claims.List()
 	if err != nil {
 		return s.explain("sweep unfinished records", err)
 	}
+	recorded := make(map[types.UID]bool, len(entries))
 	for _, entry := range entries {
-		uid, ok := between(entry.Name(), ".", ".tmp")
-		if !ok {
-			continue
+		if uid, ok := between(entry.Name(), "", ".json"); ok {
+			recorded[uid] = true
+		} else if uid, ok := between(entry.Name(), ".", ".tmp"); ok {
+			s.sweepUnfinished(uid)
 		}
-		unlock, err := s.TryLock(uid)
-		if err != nil || unlock == nil {
-			continue
-		}
-		_ = s.claims.Remove(entry.Name())
+	}
+	return s.sweepLocks(recorded)
+}
+
+func (s *Store) sweepUnfinished(uid types.UID) {
+	if unlock, err := s.TryLock(uid); err == nil && unlock != nil {
+		_ = s.claims.Remove(unfinishedName(uid))
 		unlock()
 	}
-	return nil
 }
 
 // checkUID refuses what is no UID: it comes from outside, and becomes part of the names of files.
@@ -301,33 +305,33 @@ func (s *Store) Delete(uid types.UID) error {
 	}
 }
 
-// List returns all records that can be read, ordered by UID, and for each of the others a *[CorruptError], a
-// *[VersionError], or why it could not be looked at. It changes nothing and needs no lock.
-func (s *Store) List() ([]*Record, []error, error) {
-	entries, err := s.claims.List()
-	if err != nil {
-		return nil, nil, s.explain("list records", err)
+// Look is [Store.Get] for who only looks: it moves nothing and needs no lock. Earlier is set in a *[CorruptError] if
+// the record is in quarantine.
+func (s *Store) Look(uid types.UID) (*Record, error) {
+	if err := checkUID(uid); err != nil {
+		return nil, err
 	}
-	var records []*Record
-	var bad []error
-	for _, entry := range entries {
-		uid, ok := between(entry.Name(), "", ".json")
-		if !ok {
-			continue
-		}
-		r, err := s.read(uid)
+	r, err := s.read(uid)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, s.quarantinedBefore(uid)
+	}
+	return r, err
+}
+
+// List returns all records that can be read, ordered by UID, and for each of the others a *[CorruptError], a
+// *[VersionError], or why it could not be looked at. It changes nothing and needs no lock. On a node with many claims
+// it is large; see [Store.Claims] and [Store.Look].
+func (s *Store) List() (records []*Record, bad []error, err error) {
+	recorded, quarantined, err := s.Claims()
+	for _, uid := range slices.Concat(recorded, quarantined) {
+		r, err := s.Look(uid)
 		switch {
 		case err == nil:
 			records = append(records, r)
-		case !errors.Is(err, fs.ErrNotExist):
+		case !errors.Is(err, ErrNotFound):
 			bad = append(bad, err)
 		}
 	}
-	quarantined, err := s.inQuarantine()
-	for _, uid := range quarantined {
-		bad = append(bad, s.quarantinedBefore(uid))
-	}
-	slices.SortFunc(records, func(a, b *Record) int { return cmp.Compare(a.Claim.UID, b.Claim.UID) })
 	return records, bad, err
 }
 

@@ -790,6 +790,7 @@ func BenchmarkPut(b *testing.B) {
 		b.Fatal(err)
 	}
 	r := example()
+	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		r.CDISpec = json.RawMessage(fmt.Sprint(i))
 		if err := s.Put(r); err != nil {

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -144,6 +146,7 @@ type memory struct {
 	recorded map[types.UID]bool
 	refuse   map[types.UID]bool
 	restored int
+	restore  error
 }
 
 func (m *memory) Prepare(context.Context, claim.Plan) ([]prepare.Device, error) { return nil, nil }
@@ -158,7 +161,7 @@ func (m *memory) Unprepare(_ context.Context, uid types.UID) error {
 	return nil
 }
 
-func (m *memory) Restore(context.Context) error { return nil }
+func (m *memory) Restore(context.Context) error { return m.restore }
 
 func (m *memory) RepairFiles(context.Context) error { return nil }
 
@@ -242,10 +245,68 @@ func TestClaimsThatAreGoneAreTakenBackAfterAGrace(t *testing.T) {
 		time.Sleep(2 * lookInterval)
 		expect("when it is back", "returns")
 		if m.restored < 5 { // expect has synchronized
-
 			t.Errorf("what is missing on the node was looked for %d times only", m.restored)
 		}
 	})
+}
+
+// TestManyClaimsAreAskedForSlowly: where there are more than pods on a node, finding out which are gone takes its time.
+func TestManyClaimsAreAskedForSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const more = 2 * askedPerSecond
+		m := &memory{recorded: make(map[types.UID]bool)}
+		for i := range askedAtOnce + more {
+			m.recorded[types.UID(fmt.Sprint("uid-of-", i))] = true
+		}
+		var asked atomic.Int64
+		client := fake.NewClientset()
+		client.PrependReactor("get", "resourceclaims", func(a clienttesting.Action) (bool, runtime.Object, error) {
+			asked.Add(1)
+			name := a.(clienttesting.GetAction).GetName()
+			uid := types.UID("uid-of-" + name)
+			return true, &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Name: name, UID: uid}}, nil
+		})
+		ctx, cancel := context.WithCancel(quietly(t.Context()))
+		defer cancel()
+		go New(Options{Client: client, Preparer: m, Records: m}).reconcile(ctx) //nolint:errcheck // always nil
+		for _, when := range []struct {
+			after time.Duration
+			want  int64
+		}{{0, askedAtOnce}, {time.Second, askedAtOnce + more/2}, {2 * time.Second, askedAtOnce + more}} {
+			time.Sleep(when.after)
+			synctest.Wait()
+			if got := asked.Load(); got < when.want-1 || got > when.want+1 {
+				t.Errorf("after %s more it was asked for %d claims, not %d", when.after, got, when.want)
+			}
+		}
+	})
+}
+
+// TestWhatAStartLeftIsDoneAtOnce, while the kubelet is served.
+func TestWhatAStartLeftIsDoneAtOnce(t *testing.T) {
+	for name, tc := range map[string]struct {
+		restore error
+		repairs int
+	}{
+		"nothing":     {nil, 0},
+		"some claims": {prepare.ErrUnfinished, 1},
+		"an error":    {errors.New("CDI directory is read-only"), 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := &memory{recorded: make(map[types.UID]bool), restore: tc.restore}
+				ctx, cancel := context.WithCancel(quietly(t.Context()))
+				defer cancel()
+				d := New(Options{Client: fake.NewClientset(), Preparer: m, Records: m})
+				d.restore(ctx)
+				go d.reconcile(ctx) //nolint:errcheck // always nil
+				synctest.Wait()
+				if m.restored != tc.repairs {
+					t.Errorf("it was done %d times, not %d", m.restored, tc.repairs)
+				}
+			})
+		})
+	}
 }
 
 // frozen is a way to a server on which connections die silently when it freezes; later ones live.

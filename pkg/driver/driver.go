@@ -36,8 +36,8 @@ type Preparer interface {
 type Records interface {
 	// Remembered lists the claims of which something may be set up on this node.
 	Remembered() ([]prepare.Remembered, error)
-	// Restore makes again what prepared claims miss on the node, and removes what belongs to no claim. It is called
-	// before the kubelet is served.
+	// Restore removes what belongs to no claim, and makes again what prepared claims miss on the node. It is called before
+	// the kubelet is served, and returns [prepare.ErrUnfinished] rather than keep it waiting: the rest is for Repair.
 	Restore(ctx context.Context) error
 	// Repair only makes again what prepared claims miss.
 	Repair(ctx context.Context) error
@@ -113,6 +113,7 @@ type Driver struct {
 	fatal    chan error // holds the first error that serving cannot go on with
 	kubelet  registration
 	hardware look // of followInventory's goroutine
+	restored bool // nothing was left to do when serving began
 	health   *health
 
 	unsettled unsettled
@@ -132,7 +133,7 @@ func New(o Options) *Driver {
 		health:  newHealth(),
 
 		events:    newEvents(o),
-		unsettled: unsettled{goneSince: make(map[types.UID]time.Time), told: make(map[types.UID]Unsettled)},
+		unsettled: newUnsettled(),
 	}
 }
 

@@ -103,12 +103,17 @@ func (f *fetcher) start(ctx context.Context, wanted []claimRef) fetches {
 	for _, ref := range wanted {
 		one := &fetch{wanted: ref, done: make(chan struct{})}
 		all[ref.NamespacedName] = one
-		go func() {
+		read := func() {
 			defer close(one.done)
 			begin := time.Now()
 			one.claim, one.err = guarded(ctx, ref, f.read)
 			f.observe(time.Since(begin))
-		}()
+		}
+		if len(wanted) == 1 {
+			read() // the handler would only wait for it
+		} else {
+			go read()
+		}
 	}
 	return all
 }

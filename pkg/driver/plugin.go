@@ -140,8 +140,13 @@ func guarded[In, Out any](ctx context.Context, in In, do func(context.Context, I
 	return do(ctx, in)
 }
 
-// inParallel calls do with 0 to n-1, several at once, and returns when all have returned.
+// inParallel calls do with 0 to n-1, several at once, and returns when all have returned. One alone, the usual case, is
+// not worth waking another thread for.
 func inParallel(n int, do func(i int)) {
+	if n == 1 {
+		do(0)
+		return
+	}
 	var group errgroup.Group
 	group.SetLimit(parallelClaims)
 	for i := range n {

@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
 
@@ -30,6 +31,10 @@ const (
 	// goneGrace is how long a claim must have been gone before what is left of it is taken back. The kubelet does that
 	// itself within the 60 s of its own loop, unless it has lost its memory.
 	goneGrace = 2 * time.Minute
+	// askedAtOnce is how many claims the API server is asked for in a row, more than there are pods on a node. Where
+	// there are more, askedPerSecond bounds what that costs the node and the API server.
+	askedAtOnce    = 250
+	askedPerSecond = 20
 )
 
 // Unsettled says why a claim of which something is on the node is not just prepared. Whatever it is, the claim keeps
@@ -53,9 +58,18 @@ func UnsettledReasons() []Unsettled {
 
 // unsettled is what is known of claims that are not just prepared.
 type unsettled struct {
+	pace flowcontrol.RateLimiter // of asking the API server
+
 	mu        sync.Mutex
 	goneSince map[types.UID]time.Time
 	told      map[types.UID]Unsettled // what the log says of the others
+}
+
+func newUnsettled() unsettled {
+	return unsettled{
+		pace:      flowcontrol.NewTokenBucketRateLimiter(askedPerSecond, askedAtOnce),
+		goneSince: make(map[types.UID]time.Time), told: make(map[types.UID]Unsettled),
+	}
 }
 
 // gone notes that a claim is gone, and returns since when that is known.
@@ -107,9 +121,16 @@ func (u *unsettled) keep(reasons map[types.UID]Unsettled) {
 }
 
 // reconcile compares the records with the API server and the node, at once and then now and then, until ctx ends. It
-// makes again what prepared claims miss, and takes back what the kubelet forgot: claims that are gone.
+// makes again what prepared claims miss, and takes back what the kubelet forgot: claims that are gone. On the node it
+// looks at once only if restore left something.
 func (d *Driver) reconcile(ctx context.Context) error {
 	var said complaint
+	repair := func() {
+		said.note(ctx, d.options.Records.Repair(ctx), "Make again what prepared claims miss; will try again later")
+	}
+	if !d.restored {
+		repair()
+	}
 	for {
 		wait := lookInterval + rand.N(lookInterval/10)
 		if d.compare(ctx) {
@@ -119,7 +140,7 @@ func (d *Driver) reconcile(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(wait):
-			said.note(ctx, d.options.Records.Repair(ctx), "Make again what prepared claims miss; will try again later")
+			repair()
 		}
 	}
 }
@@ -151,9 +172,16 @@ func (c *complaint) note(ctx context.Context, err error, doing string) {
 	}
 }
 
+// restore puts right what an earlier process left, or leaves the rest to reconcile.
 func (d *Driver) restore(ctx context.Context) {
+	err := d.options.Records.Restore(ctx)
+	d.restored = err == nil
+	if errors.Is(err, prepare.ErrUnfinished) {
+		klog.FromContext(ctx).Info("Making again what prepared claims miss while the kubelet is served, as there are many")
+		return
+	}
 	var said complaint
-	said.note(ctx, d.options.Records.Restore(ctx), "Put right what an earlier process left; goes on without")
+	said.note(ctx, err, "Put right what an earlier process left; goes on without")
 }
 
 // compare takes back each claim that has been gone for long enough, tells of others that are not just prepared, and
@@ -204,6 +232,9 @@ func (d *Driver) reasonOf(ctx context.Context, c prepare.Remembered) (Unsettled,
 	}[c.State]
 	if c.Claim.Namespace == "" || c.Claim.Name == "" {
 		return half, nil // nobody can be asked
+	}
+	if err := d.unsettled.pace.Wait(ctx); err != nil {
+		return half, err
 	}
 	found, err := d.find(ctx, c.Claim)
 	switch {

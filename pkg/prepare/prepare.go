@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -64,14 +63,15 @@ type Device struct {
 
 // Preparer prepares claims and takes them back. All methods may be called concurrently, by several processes too.
 type Preparer struct {
-	o     Options
-	told  told
-	files filesLook
-	at    func(moment string) error // set by tests: what happens before and after each step
+	o      Options
+	told   told
+	files  filesLook
+	atOnce int                       // how many claims Restore looks at in detail
+	at     func(moment string) error // set by tests: what happens before and after each step
 }
 
 // New returns a Preparer. It touches nothing yet.
-func New(o Options) *Preparer { return &Preparer{o: o} }
+func New(o Options) *Preparer { return &Preparer{o: o, atOnce: restoredAtOnce} }
 
 // Prepare carries out plan and returns an answer for each of its devices, in their order. After nil everything is
 // there and recorded. It returns a *[checkpoint.HeldError] if another claim owns one of the devices. After an error the
@@ -214,22 +214,18 @@ func (c *call) read(context.Context) error {
 }
 
 func (c *call) readMarkers() error {
-	held, bad, err := c.o.Records.Held()
+	keys, owner, err := c.o.Records.HeldBy(c.claim.UID)
 	if err != nil {
 		return err
 	}
-	for _, problem := range bad {
-		c.reportOnce(c.claim, problem)
+	if len(keys) > 0 {
+		c.claim = owner
 	}
 	c.lost = true
-	c.record = &checkpoint.Record{State: checkpoint.Unpreparing}
-	for _, key := range slices.SortedFunc(maps.Keys(held), compareKeys) {
-		if held[key].UID == c.claim.UID {
-			c.claim = held[key]
-			c.record.Devices = append(c.record.Devices, checkpoint.Device{DeviceKey: key})
-		}
+	c.record = &checkpoint.Record{Claim: c.claim, State: checkpoint.Unpreparing}
+	for _, key := range keys {
+		c.record.Devices = append(c.record.Devices, checkpoint.Device{DeviceKey: key})
 	}
-	c.record.Claim = c.claim
 	return nil
 }
 
@@ -305,7 +301,7 @@ func (c *call) owned() []checkpoint.DeviceKey {
 			keys = append(keys, d.DeviceKey)
 		}
 	}
-	slices.SortFunc(keys, compareKeys)
+	slices.SortFunc(keys, checkpoint.DeviceKey.Compare)
 	return keys
 }
 
@@ -502,10 +498,6 @@ func recordOf(d claim.Device) checkpoint.Device {
 
 func sameDevice(a, b checkpoint.Device) bool {
 	return a.DeviceKey == b.DeviceKey && a.AdminAccess == b.AdminAccess
-}
-
-func compareKeys(a, b checkpoint.DeviceKey) int {
-	return cmp.Or(cmp.Compare(a.Pool, b.Pool), cmp.Compare(a.Device, b.Device), cmp.Compare(a.ShareID, b.ShareID))
 }
 
 func namesOf(devices []resourceapi.DeviceRequestAllocationResult) string {

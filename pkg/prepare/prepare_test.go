@@ -700,14 +700,9 @@ func TestFault02WithAFullDisk(t *testing.T) {
 func BenchmarkPrepare(b *testing.B) {
 	for _, n := range []int{10, 10000} {
 		b.Run(fmt.Sprintf("n=%d", n), func(b *testing.B) {
-			p, ctx := newNode(b).start(b), context.Background()
-			for i := range n {
-				uid := types.UID(fmt.Sprintf("00000000-0000-4000-8000-%012d", i))
-				if _, err := p.Prepare(ctx, planOf(uid, fmt.Sprint("gpu-", i))); err != nil {
-					b.Fatal(err)
-				}
-			}
+			p, ctx := nodeOf(b, n), context.Background()
 			plan := planOf("ffffffff-0000-4000-8000-000000000000", "gpu-x")
+			b.ReportAllocs()
 			b.ResetTimer()
 			for range b.N {
 				if _, err := p.Prepare(ctx, plan); err != nil {
@@ -725,6 +720,7 @@ func BenchmarkPrepare(b *testing.B) {
 
 func BenchmarkPrepareAgain(b *testing.B) {
 	p, ctx, plan := newNode(b).start(b), context.Background(), planOf("ffffffff-0000-4000-8000-000000000000", "gpu-x")
+	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := p.Prepare(ctx, plan); err != nil {
 			b.Fatal(err)
@@ -734,6 +730,7 @@ func BenchmarkPrepareAgain(b *testing.B) {
 
 func BenchmarkPrepareAndUnprepare(b *testing.B) {
 	p, ctx, plan := newNode(b).start(b), context.Background(), planOf("ffffffff-0000-4000-8000-000000000000", "gpu-x")
+	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := p.Prepare(ctx, plan); err != nil {
 			b.Fatal(err)

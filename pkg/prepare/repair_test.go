@@ -158,6 +158,35 @@ func TestFault06NothingIsListedWhileNothingChanges(t *testing.T) {
 	mustHaveDone(t, p, "cdi_file_made team-a/train a", "cdi_file_made team-b/train b")
 }
 
+// TestAStartDoesNotKeepTheKubeletWaiting: of many claims most are looked at while the kubelet is served, but what is
+// removed is removed before.
+func TestAStartDoesNotKeepTheKubeletWaiting(t *testing.T) {
+	p := nodeWith(t, "a", "b", "c")
+	must(t, errors.Join(os.Remove(p.specOf("a")), os.Remove(p.specOf("b")), os.Remove(p.specOf("c"))))
+	must(t, os.WriteFile(p.specOf("orphan"), []byte("{}"), 0o600))
+	p.atOnce = 1
+	if err := p.Restore(t.Context()); !errors.Is(err, ErrUnfinished) {
+		t.Errorf("Restore: %v", err)
+	}
+	mustHaveDone(t, p, "cdi_file_removed / orphan", "cdi_file_made team-a/train a")
+	must(t, p.Repair(t.Context()))
+	mustHaveDone(t, p, "cdi_file_made team-b/train b", "cdi_file_made team-c/train c")
+	p.atOnce = 3
+	must(t, p.Restore(t.Context()))
+}
+
+// TestRepairRemovesWhatAnInterruptedWriteLeft, also of a claim that lacks nothing.
+func TestRepairRemovesWhatAnInterruptedWriteLeft(t *testing.T) {
+	p := nodeWith(t, "a")
+	before := p.left(t)
+	must(t, os.WriteFile(filepath.Join(p.cdi, ".k8s.gpu.example.com-gpu_a.json.tmp"), []byte("half"), 0o600))
+	must(t, p.Repair(t.Context()))
+	mustHaveDone(t, p)
+	if after := p.left(t); !slices.Equal(before, after) {
+		t.Errorf("before %v, after %v", before, after)
+	}
+}
+
 // TestTakingBackWithoutARecordLeavesOthersAlone: another claim may have lost its record too.
 func TestTakingBackWithoutARecordLeavesOthersAlone(t *testing.T) {
 	p := nodeWith(t, "a", "b")

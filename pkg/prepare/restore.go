@@ -59,7 +59,7 @@ type Remembered struct {
 // Remembered returns the claims of which something may be on this node, ordered by UID: those with a record, whatever
 // its state, and those that hold a device though their record cannot be read or is gone.
 func (p *Preparer) Remembered() ([]Remembered, error) {
-	records, _, err := p.o.Records.List()
+	recorded, _, err := p.o.Records.Claims()
 	if err != nil {
 		return nil, err
 	}
@@ -67,14 +67,18 @@ func (p *Preparer) Remembered() ([]Remembered, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := make(map[types.UID]Remembered, len(records))
-	for _, key := range slices.SortedFunc(maps.Keys(held), compareKeys) {
+	all := make(map[types.UID]Remembered, len(recorded))
+	for _, key := range slices.SortedFunc(maps.Keys(held), checkpoint.DeviceKey.Compare) {
 		c := all[held[key].UID]
 		c.Claim, c.State = device.Claim(held[key]), Unreadable
 		c.Devices = append(c.Devices, remembered(checkpoint.Device{DeviceKey: key}))
 		all[c.Claim.UID] = c
 	}
-	for _, r := range records {
+	for _, uid := range recorded {
+		r, err := p.o.Records.Look(uid)
+		if err != nil {
+			continue // its markers tell
+		}
 		c := Remembered{Claim: device.Claim(r.Claim), State: State(r.State)}
 		for _, d := range r.Devices {
 			c.Devices = append(c.Devices, remembered(d))
@@ -94,24 +98,43 @@ func remembered(d checkpoint.Device) Device {
 	return known
 }
 
-// Restore is for the start of a process, before the kubelet is served. It does what [Preparer.Repair] does, and removes
-// what no record knows of: CDI files, and what a [device.Sweeper] finds. Later nothing is removed for want of a record:
-// a process that dies leaves nothing without one, so somebody else removed the record, and a container may be using
-// what is left. For the same reason a marker stays that names a claim: whether it is gone is for the API server to say.
+// ErrUnfinished means that there was more to look at than a start may take.
+var ErrUnfinished = errors.New("not all claims were looked at yet")
+
+// restoredAtOnce is how many claims Restore looks at in detail: more than there are pods on a node, and no more than
+// the kubelet can wait for.
+const restoredAtOnce = 500
+
+// Restore is for the start of a process, before the kubelet is served. It removes what no record knows of: CDI files,
+// and what a [device.Sweeper] finds. Later nothing is removed for want of a record: a process that dies leaves nothing
+// without one, so somebody else removed the record, and a container may be using what is left. For the same reason a
+// marker stays that names a claim: whether it is gone is for the API server to say.
+//
+// Then it does what [Preparer.Repair] does, but for so many claims only as are on a node. If there are more, and
+// nothing else is wrong, the error is [ErrUnfinished]. After any error the rest is for Repair to do.
 func (p *Preparer) Restore(ctx context.Context) error {
-	err := p.Repair(ctx)
-	held, bad, heldErr := p.o.Records.Held()
-	if heldErr != nil {
-		return errors.Join(err, heldErr)
+	held, bad, err := p.o.Records.Held()
+	if err != nil {
+		return err
 	}
 	for _, problem := range bad {
 		p.reportOnce(checkpoint.Claim{}, problem)
 	}
-	owners := make(map[types.UID]bool, len(held)) // of this boot, as the markers are
-	for _, c := range held {
-		owners[c.UID] = owners[c.UID] || isNamed(c)
+	known := make(map[types.UID]bool, len(held))
+	for _, c := range held { // of this boot, as the markers are
+		known[c.UID] = known[c.UID] || isNamed(c)
 	}
-	return errors.Join(err, p.removeOrphanSpecs(owners), p.removeOrphanMarkers(held), p.sweepOrphans(ctx, owners))
+	recorded, quarantined, err := p.o.Records.Claims() // which saves looking for each
+	for _, uid := range recorded {
+		known[uid] = true
+	}
+	problems := []error{err, p.removeOrphanSpecs(known), p.removeOrphanMarkers(held), p.sweepOrphans(ctx, known)}
+	claims := slices.Concat(recorded, quarantined)
+	problems = append(problems, p.repair(ctx, claims[:min(len(claims), p.atOnce)], held))
+	if err := errors.Join(problems...); err != nil || len(claims) <= p.atOnce {
+		return err
+	}
+	return ErrUnfinished
 }
 
 // Repair makes again what prepared claims miss (CDI files, markers), and moves records away that cannot be read. Claims
@@ -122,18 +145,44 @@ func (p *Preparer) Repair(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	records, bad, err := p.o.Records.List()
+	recorded, quarantined, err := p.o.Records.Claims()
 	if err != nil {
 		return err
 	}
-	var problems []error
-	for _, r := range records {
+	return p.repair(ctx, slices.Concat(recorded, quarantined), held)
+}
+
+func (p *Preparer) repair(
+	ctx context.Context, claims []types.UID, held map[checkpoint.DeviceKey]checkpoint.Claim,
+) error {
+	var problems, bad []error
+	for _, uid := range claims {
 		if ctx.Err() != nil {
 			return errors.Join(append(problems, ctx.Err())...)
 		}
-		problems = append(problems, p.alone(r.Claim.UID, func(uid types.UID) error { return p.repairClaim(uid, held) }))
+		record, err := p.o.Records.Look(uid)
+		switch {
+		case errors.Is(err, checkpoint.ErrNotFound):
+		case err != nil:
+			bad = append(bad, err)
+		case !p.isComplete(record, held):
+			problems = append(problems, p.alone(uid, func(uid types.UID) error { return p.repairClaim(uid, held) }))
+		}
 	}
 	return errors.Join(append(problems, p.quarantine(bad, held))...)
+}
+
+// isComplete looks without a lock, since most claims are: then nothing is to be done.
+func (p *Preparer) isComplete(record *checkpoint.Record, held map[checkpoint.DeviceKey]checkpoint.Claim) bool {
+	if record.State != checkpoint.Prepared {
+		return true // the kubelet repeats its call, or gives the claim up
+	}
+	for _, d := range record.Devices {
+		if !d.AdminAccess && held[d.DeviceKey].UID != record.Claim.UID {
+			return false
+		}
+	}
+	return p.o.CDI.Says(record.Claim.UID, record.CDISpec) && !p.o.CDI.Interrupted(record.Claim.UID)
 }
 
 // filesLook is what came of the last look for missing CDI files.
@@ -289,11 +338,11 @@ func (p *Preparer) noteUnreadable(c checkpoint.Claim, err error) error {
 	return nil
 }
 
-func (p *Preparer) removeOrphanSpecs(owners map[types.UID]bool) error {
+func (p *Preparer) removeOrphanSpecs(known map[types.UID]bool) error {
 	specs, err := p.o.CDI.List()
 	problems := []error{err}
 	for _, uid := range specs {
-		if owners[uid] {
+		if known[uid] {
 			continue
 		}
 		problems = append(problems, p.ifUnknown(uid, func(uid types.UID) error {
@@ -309,7 +358,7 @@ func (p *Preparer) removeOrphanSpecs(owners map[types.UID]bool) error {
 
 func (p *Preparer) removeOrphanMarkers(held map[checkpoint.DeviceKey]checkpoint.Claim) error {
 	var problems []error
-	for _, key := range slices.SortedFunc(maps.Keys(held), compareKeys) {
+	for _, key := range slices.SortedFunc(maps.Keys(held), checkpoint.DeviceKey.Compare) {
 		if isNamed(held[key]) {
 			continue
 		}
@@ -327,10 +376,10 @@ func (p *Preparer) removeOrphanMarkers(held map[checkpoint.DeviceKey]checkpoint.
 func isNamed(c checkpoint.Claim) bool { return c.Namespace != "" && c.Name != "" }
 
 // sweepOrphans has the backend remove what it finds of claims that neither a record nor a marker knows of.
-func (p *Preparer) sweepOrphans(ctx context.Context, owners map[types.UID]bool) error {
+func (p *Preparer) sweepOrphans(ctx context.Context, known map[types.UID]bool) error {
 	var unknown []types.UID
 	err := p.begin(checkpoint.Claim{}, claim.Plan{}).sweep(ctx, func(uid types.UID) bool {
-		if owners[uid] || p.mayBeKnown(uid) {
+		if known[uid] || p.mayBeKnown(uid) {
 			return true
 		}
 		if !slices.Contains(unknown, uid) {

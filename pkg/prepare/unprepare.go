@@ -33,11 +33,11 @@ func (c *call) readWhatIsLeft(ctx context.Context) error {
 	if err := c.read(ctx); err != nil || c.record != nil {
 		return err
 	}
-	specs, _ := c.o.CDI.List() // without which the markers still tell
+	spec, _ := c.o.CDI.Has(c.claim.UID) // without which the markers still tell
 	if err := c.readMarkers(); err != nil {
 		return err
 	}
-	if len(c.record.Devices) == 0 && !slices.Contains(specs, c.claim.UID) {
+	if len(c.record.Devices) == 0 && !spec {
 		c.record, c.lost = nil, false
 	}
 	return nil

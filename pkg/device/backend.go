@@ -93,6 +93,9 @@ const (
 // Snapshot is what a backend sees at one moment. Devices and the counter sets that they consume come in one answer,
 // since one device that refers to a counter set that is not there costs the whole pool
 // (k8s.io/dynamic-resource-allocation/resourceslice, validation.go).
+//
+// It is passed on without being copied: once it was answered, nobody changes what it holds, the backend included. A
+// backend whose devices change answers with other ones.
 type Snapshot struct {
 	// Devices in any order, with names that are DNS labels and differ from each other.
 	Devices []Device

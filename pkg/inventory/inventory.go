@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"example.com/dragoman/pkg/device"
+	"example.com/dragoman/pkg/equal"
 )
 
 const (
@@ -177,26 +178,25 @@ func (i *Inventory) withSlices(next Update) Update {
 func (i *Inventory) seen(snapshot device.Snapshot, err error) Update {
 	next := i.last
 	next.Err = err
-	if err == nil {
-		i.snapshot = copied(snapshot)
-		next.Seen, next.Devices = true, i.snapshot.Devices
-		next = i.withSlices(next)
+	if err != nil {
+		return next
 	}
-	return next
+	snapshot = sorted(snapshot)
+	if next.Seen && sameSnapshot(i.snapshot, snapshot) {
+		return next // what was made of it is in use already, and need not be in memory twice
+	}
+	i.snapshot = snapshot
+	next.Seen, next.Devices = true, snapshot.Devices
+	return i.withSlices(next)
 }
 
-// copied returns a snapshot that the backend cannot change any more, with the devices in the order of the slices.
-func copied(s device.Snapshot) (c device.Snapshot) {
-	c.Devices = slices.SortedStableFunc(slices.Values(s.Devices), func(a, b device.Device) int {
-		return compareDevices(a.Device, b.Device)
-	})
-	for n := range c.Devices {
-		c.Devices[n].Device = *c.Devices[n].DeepCopy()
+// sorted returns the snapshot with the devices in the order of the slices.
+func sorted(s device.Snapshot) device.Snapshot {
+	order := func(a, b device.Device) int { return compareDevices(a.Device, b.Device) }
+	if !slices.IsSortedFunc(s.Devices, order) {
+		s.Devices = slices.SortedStableFunc(slices.Values(s.Devices), order)
 	}
-	for _, set := range s.SharedCounters {
-		c.SharedCounters = append(c.SharedCounters, *set.DeepCopy())
-	}
-	return c
+	return s
 }
 
 // report tells of next if it is news.
@@ -293,10 +293,29 @@ func say(ctx context.Context, watching chan<- error, err error) bool {
 
 func sameUpdate(a, b Update) bool {
 	return sameText(a.Err, b.Err) && sameText(a.WatchErr, b.WatchErr) && a.Seen == b.Seen &&
-		equality.Semantic.DeepEqual(a.Slices, b.Slices) &&
-		equality.Semantic.DeepEqual(a.Devices, b.Devices) &&
-		reflect.DeepEqual(a.LeftOut, b.LeftOut)
+		(a.Slices == nil) == (b.Slices == nil) && slices.EqualFunc(a.Slices, b.Slices, sameSlice) &&
+		sameDevices(a.Devices, b.Devices) && reflect.DeepEqual(a.LeftOut, b.LeftOut)
 }
+
+func sameSnapshot(a, b device.Snapshot) bool {
+	return sameDevices(a.Devices, b.Devices) && equality.Semantic.DeepEqual(a.SharedCounters, b.SharedCounters)
+}
+
+func sameDevices(a, b []device.Device) bool {
+	published := func(d device.Device) resourceapi.Device { return d.Device }
+	alike := slices.EqualFunc(a, b, func(a, b device.Device) bool { return a.Health == b.Health && a.PartOf == b.PartOf })
+	return alike && equal.Devices(mapped(a, published), mapped(b, published), sameRest)
+}
+
+func sameSlice(a, b resourceapi.ResourceSliceSpec) bool {
+	if !equal.Devices(a.Devices, b.Devices, sameRest) {
+		return false
+	}
+	a.Devices, b.Devices = nil, nil
+	return equality.Semantic.DeepEqual(a, b)
+}
+
+func sameRest(a, b []resourceapi.Device) bool { return equality.Semantic.DeepEqual(a, b) }
 
 func sameText(a, b error) bool {
 	if a == nil || b == nil {

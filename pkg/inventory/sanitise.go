@@ -24,7 +24,8 @@ type sanitiser struct {
 }
 
 // sanitise takes out of d what does not fit the API and says what that was. If one of the answers says Whole, d must
-// not be published. Its name is taken to be good.
+// not be published. Its name is taken to be good. The maps and lists of d may be shared: they are replaced rather than
+// changed.
 func sanitise(d *resourceapi.Device, sets map[string]resourceapi.CounterSet) []LeftOut {
 	s := &sanitiser{device: d, sets: sets}
 	s.plainFlags()
@@ -72,12 +73,12 @@ func (s *sanitiser) capacities() {
 		capacity := s.device.Capacity[name]
 		if reason := badQualifiedName(name); reason != "" {
 			note(field, "%s", reason)
-			delete(s.device.Capacity, name)
+			s.device.Capacity = dropped(s.device.Capacity, name)
 			continue
 		}
 		if kept == resourceapi.ResourceSliceMaxAttributesAndCapacitiesPerDevice {
 			note(field, "is one too many: the API allows %d attributes and capacities together", kept)
-			delete(s.device.Capacity, name)
+			s.device.Capacity = dropped(s.device.Capacity, name)
 			continue
 		}
 		kept++
@@ -87,7 +88,7 @@ func (s *sanitiser) capacities() {
 		if !shared {
 			s.without(field+".requestPolicy", "needs a device that allows multiple allocations")
 			capacity.RequestPolicy = nil
-			s.device.Capacity[name] = capacity
+			s.device.Capacity = replaced(s.device.Capacity, name, capacity)
 		} else if reason := badRequestPolicy(capacity.Value, *capacity.RequestPolicy); reason != "" {
 			s.unusable(field+".requestPolicy", "%s", reason)
 		}
@@ -101,8 +102,11 @@ func (s *sanitiser) attributes() {
 	room := resourceapi.ResourceSliceMaxAttributesAndCapacitiesPerDevice - len(s.device.Capacity)
 	values := resourceapi.ResourceSliceMaxAttributeValuesPerDevice
 	for _, name := range slices.Sorted(maps.Keys(s.device.Attributes)) {
-		attribute := withoutEmptyLists(s.device.Attributes[name])
-		s.device.Attributes[name] = attribute
+		attribute := s.device.Attributes[name]
+		if hasEmptyList(attribute) {
+			attribute = withoutEmptyLists(attribute)
+			s.device.Attributes = replaced(s.device.Attributes, name, attribute)
+		}
 		reason := badQualifiedName(name)
 		if reason == "" {
 			reason = badAttribute(attribute)
@@ -122,7 +126,7 @@ func (s *sanitiser) attributes() {
 			continue
 		}
 		s.without("attributes["+abridged(string(name))+"]", "%s", reason)
-		delete(s.device.Attributes, name)
+		s.device.Attributes = dropped(s.device.Attributes, name)
 	}
 	if len(s.device.Attributes) == 0 {
 		s.device.Attributes = nil
@@ -151,7 +155,7 @@ func (s *sanitiser) taints() {
 		if s.device.Taints[i].Effect == resourceapi.DeviceTaintEffectNone {
 			s.without(fmt.Sprintf("taints[%d]", i), "is one too many: the API allows %d",
 				resourceapi.DeviceTaintsMaxLength)
-			s.device.Taints = slices.Delete(s.device.Taints, i, i+1)
+			s.device.Taints = slices.Concat(s.device.Taints[:i], s.device.Taints[i+1:])
 		}
 	}
 	if n := len(s.device.Taints); n > resourceapi.DeviceTaintsMaxLength {
@@ -284,6 +288,29 @@ func withoutEmptyLists(a resourceapi.DeviceAttribute) resourceapi.DeviceAttribut
 	a.IntValues, a.BoolValues = nilIfEmpty(a.IntValues), nilIfEmpty(a.BoolValues)
 	a.StringValues, a.VersionValues = nilIfEmpty(a.StringValues), nilIfEmpty(a.VersionValues)
 	return a
+}
+
+func hasEmptyList(a resourceapi.DeviceAttribute) bool {
+	return a.IntValues != nil && len(a.IntValues) == 0 || a.BoolValues != nil && len(a.BoolValues) == 0 ||
+		a.StringValues != nil && len(a.StringValues) == 0 || a.VersionValues != nil && len(a.VersionValues) == 0
+}
+
+// dropped returns a map without name, and leaves fields as they are.
+func dropped[T any](
+	fields map[resourceapi.QualifiedName]T, name resourceapi.QualifiedName,
+) map[resourceapi.QualifiedName]T {
+	fields = maps.Clone(fields)
+	delete(fields, name)
+	return fields
+}
+
+// replaced returns a map in which name has another value, and leaves fields as they are.
+func replaced[T any](
+	fields map[resourceapi.QualifiedName]T, name resourceapi.QualifiedName, value T,
+) map[resourceapi.QualifiedName]T {
+	fields = maps.Clone(fields)
+	fields[name] = value
+	return fields
 }
 
 func nilIfEmpty[T any](items []T) []T {

@@ -47,8 +47,8 @@ func (l LeftOut) String() string {
 // them, then devices; sets in natural order of their names (gpu-2 before gpu-10), devices in the order of their places
 // on the PCI bus and then of their names. The scheduler prefers what comes first. There is always at least one slice,
 // since an empty pool says that the driver runs and has no devices. An unhealthy device has the taint
-// <driver name>/unhealthy with the value "true". The generation is left to whoever publishes. Nothing in the answer is
-// shared with the snapshot.
+// <driver name>/unhealthy with the value "true". The generation is left to whoever publishes. What devices consist of
+// is shared with the snapshot, which is not changed: a large machine is in memory once.
 func Slices(
 	s device.Snapshot, driverName, nodeName string, o Offer,
 ) ([]resourceapi.ResourceSliceSpec, []LeftOut) {
@@ -97,7 +97,7 @@ func partsOf(all []device.Device) (isPart func(name string) bool) {
 // usableCounterSets returns the counter sets that fit the API, sorted.
 func usableCounterSets(all []resourceapi.CounterSet) (usable []resourceapi.CounterSet, leftOut []LeftOut) {
 	for name, same := range byName(all, func(s resourceapi.CounterSet) string { return s.Name }) {
-		set := *same[0].DeepCopy()
+		set := same[0]
 		reason := cmp.Or(ambiguous(same), badLabel(name), badCounters(set.Counters))
 		if reason != "" {
 			leftOut = append(leftOut, LeftOut{Field: "sharedCounters[" + abridged(name) + "]", Reason: reason})
@@ -118,16 +118,22 @@ func usableDevices(
 		known[set.Name] = set
 	}
 	published := func(d device.Device) resourceapi.Device { return d.Device }
-	for name, same := range byName(mapped(all, published), func(d resourceapi.Device) string { return d.Name }) {
-		if reason := cmp.Or(badLabel(name), ambiguous(same)); reason != "" {
-			leftOut = append(leftOut, LeftOut{Device: abridged(name), Field: "name", Whole: true, Reason: reason})
+	named := byName(mapped(all, published), func(d resourceapi.Device) string { return d.Name })
+	for _, first := range all { // in their order, since it is most often the right one
+		same := named[first.Name]
+		delete(named, first.Name)
+		if len(same) == 0 {
 			continue
 		}
-		d := same[0].DeepCopy()
-		problems := sanitise(d, known)
+		if reason := cmp.Or(badLabel(first.Name), ambiguous(same)); reason != "" {
+			leftOut = append(leftOut, LeftOut{Device: abridged(first.Name), Field: "name", Whole: true, Reason: reason})
+			continue
+		}
+		d := same[0]
+		problems := sanitise(&d, known)
 		leftOut = append(leftOut, problems...)
 		if !slices.ContainsFunc(problems, func(l LeftOut) bool { return l.Whole }) {
-			usable = append(usable, *d)
+			usable = append(usable, d)
 		}
 	}
 	slices.SortFunc(usable, compareDevices)

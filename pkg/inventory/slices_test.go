@@ -126,12 +126,20 @@ func TestTheOrderOfTheBackendDoesNotMatter(t *testing.T) {
 	}
 }
 
-func TestSlicesSharesNothingWithTheSnapshot(t *testing.T) {
-	snapshot := gpus(1)
-	specs, _ := Slices(snapshot, "gpu.example.com", "node-a", everything)
-	snapshot.Devices[0].Attributes["model"] = resourceapi.DeviceAttribute{StringValue: new("changed")}
-	if model := *specs[0].Devices[0].Attributes["model"].StringValue; model != "LATEST-GPU-MODEL" {
-		t.Errorf("model became %s", model)
+// The backend still has what it answered, and other goroutines read it.
+func TestSlicesLeavesTheSnapshotAsItIs(t *testing.T) {
+	for seed := range uint64(20) {
+		for name, offer := range map[string]Offer{
+			"everything": everything, "nothing": {}, "beside": {Counters: CountersBeside, LeaveOutUnhealthy: true},
+		} {
+			snapshot, same := hostile(seed, 150), hostile(seed, 150)
+			if _, leftOut := Slices(snapshot, "gpu.example.com", "node-a", offer); len(leftOut) == 0 {
+				t.Fatal("there was nothing to take out")
+			}
+			if diff := cmp.Diff(same, snapshot); diff != "" {
+				t.Fatalf("seed %d, %s: the snapshot was changed:\n%s", seed, name, diff)
+			}
+		}
 	}
 }
 
@@ -273,11 +281,4 @@ func sets(specs []resourceapi.ResourceSliceSpec) (all []resourceapi.CounterSet) 
 		all = append(all, spec.SharedCounters...)
 	}
 	return all
-}
-
-func BenchmarkSlices(b *testing.B) {
-	snapshot := gpus(10000)
-	for b.Loop() {
-		Slices(snapshot, "gpu.example.com", "node-a", everything)
-	}
 }

@@ -35,6 +35,8 @@ type apiServer struct {
 	requests map[string]int
 	// admit is called before a slice is stored; it may drop fields from it or refuse it.
 	admit func(*resourceapi.ResourceSlice) *apierrors.StatusError
+	// cacheIsOld says that there is nothing to whoever would take an old answer.
+	cacheIsOld bool
 	// down answers all requests with 503 and ends all watches.
 	down bool
 }
@@ -167,7 +169,8 @@ func (s *apiServer) serve(w http.ResponseWriter, r *http.Request) {
 		s.requests["list"]++
 		list := resourceapi.ResourceSliceList{ListMeta: metav1.ListMeta{ResourceVersion: strconv.Itoa(s.version)}}
 		for _, key := range slices.Sorted(maps.Keys(s.slices)) {
-			if selected(r, s.slices[key]) {
+			old := s.cacheIsOld && r.URL.Query().Get("resourceVersion") == "0"
+			if !old && selected(r, s.slices[key]) {
 				list.Items = append(list.Items, *s.slices[key])
 			}
 		}

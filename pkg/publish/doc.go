@@ -10,8 +10,11 @@
 //     So a change that takes several writes is rehearsed first (dry run), and not begun if it would be refused.
 //   - Few writes. The controller rewrites all slices of a pool when two of them changed. If these still hold the
 //     same devices, they are handed to it one by one.
-//   - Speed without a hot loop. Slices that a restarted kubelet deleted are back within a second, while a write that
+//   - Speed without a hot loop. The slices of a node that has none are written at once, without the second that the
+//     controller takes to start. Those that a restarted kubelet deleted are back within a second, while a write that
 //     keeps failing is repeated less and less often.
+//   - Little memory. What is seen to be as it was published is replaced by what was published, before the controller
+//     keeps it.
 //
 // [Probe] finds out, before anything is published, which optional fields the API server keeps.
 //

@@ -149,6 +149,16 @@ var (
 	deviceIndex = regexp.MustCompile(`spec\.devices\[(\d+)\]`)
 )
 
+// indexOf returns the index of the slice of that name, with which the name begins.
+func indexOf(name string) (index int, ok bool) {
+	at := sliceIndex.FindStringSubmatch(name)
+	if at == nil {
+		return 0, false
+	}
+	parsed, err := strconv.ParseInt(at[1], 16, 32)
+	return int(parsed), err == nil
+}
+
 // culprits names the devices that the API server refuses, of which its error has only the positions: the slice's is in
 // the slice's name.
 func culprits(err error, wanted []resourceapi.ResourceSliceSpec) string {
@@ -156,12 +166,8 @@ func culprits(err error, wanted []resourceapi.ResourceSliceSpec) string {
 	if !errors.As(err, &status) || status.Status().Details == nil {
 		return ""
 	}
-	at := sliceIndex.FindStringSubmatch(status.Status().Details.Name)
-	if at == nil {
-		return ""
-	}
-	index, err := strconv.ParseInt(at[1], 16, 32)
-	if err != nil || int(index) >= len(wanted) {
+	index, ok := indexOf(status.Status().Details.Name)
+	if !ok || index >= len(wanted) {
 		return ""
 	}
 	devices := wanted[index].Devices

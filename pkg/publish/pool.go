@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/dynamic-resource-allocation/resourceslice"
 	"k8s.io/utils/ptr"
+
+	"example.com/dragoman/pkg/equal"
 )
 
 // poolError is something that the API server would accept in each slice but that makes the pool useless, or that the
@@ -92,11 +94,20 @@ func compare(held []*resourceapi.ResourceSlice, wanted []resourceapi.ResourceSli
 // sameContent compares what the controller compares. The time of a taint, which the API server fills in, does not
 // count.
 func sameContent(a, b resourceapi.ResourceSliceSpec) bool {
-	return resourceslice.DevicesDeepEqual(a.Devices, b.Devices) &&
+	return equal.Devices(a.Devices, b.Devices, resourceslice.DevicesDeepEqual) &&
 		equality.Semantic.DeepEqual(a.SharedCounters, b.SharedCounters) &&
 		equality.Semantic.DeepEqual(a.PerDeviceNodeSelection, b.PerDeviceNodeSelection) &&
 		equality.Semantic.DeepEqual(a.PartitionTypeAttribute, b.PartitionTypeAttribute) &&
 		equality.Semantic.DeepEqual(a.SkipNodeOperations, b.SkipNodeOperations)
+}
+
+// sameSpec compares all that there is.
+func sameSpec(a, b resourceapi.ResourceSliceSpec) bool {
+	if !sameContent(a, b) {
+		return false
+	}
+	a.Devices, b.Devices = nil, nil
+	return equality.Semantic.DeepEqual(a, b)
 }
 
 // oneByOne says whether the changed slices can be written one after the other with a good pool after each: all hold

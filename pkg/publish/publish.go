@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	resourceapi "k8s.io/api/resource/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
@@ -91,13 +91,14 @@ func New(o Options) *Publisher {
 // Publish replaces what the API server shall hold: all slices of the node's pool, in the order of preference. It does
 // not wait. Slices must not be changed afterwards. To say again what was said last has no effect, for that there is
 // [Publisher.Resync].
-func (p *Publisher) Publish(slices []resourceapi.ResourceSliceSpec) {
+func (p *Publisher) Publish(specs []resourceapi.ResourceSliceSpec) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.revision > 0 && equality.Semantic.DeepEqual(p.wanted, slices) {
+	if p.revision > 0 && slices.EqualFunc(p.wanted, specs, sameSpec) {
 		return
 	}
-	p.wanted = slices
+	p.wanted = specs
+	p.witness.expect(specs)
 	p.revision++
 	p.suspect = false
 	p.acknowledged = false
@@ -188,10 +189,10 @@ func (p *Publisher) await(ctx context.Context, d time.Duration) bool {
 }
 
 // list lets the witness see what is there before the first write, since the controller wants to be started with what it
-// shall write.
+// shall write. It asks for what is there now: a process that ended a moment ago may have written something, and what an
+// API server remembers may be older (resourceVersion=0).
 func (p *Publisher) list(ctx context.Context) error {
 	_, err := p.client().ResourceV1().ResourceSlices().List(ctx, metav1.ListOptions{
-		ResourceVersion: "0", // From the API server's cache; the controller looks again.
 		FieldSelector: fields.Set{
 			resourceapi.ResourceSliceSelectorDriver:   p.options.DriverName,
 			resourceapi.ResourceSliceSelectorNodeName: p.options.NodeName,
@@ -278,6 +279,7 @@ func (p *Publisher) give(ctx context.Context, specs []resourceapi.ResourceSliceS
 		p.controller.Update(p.given)
 		return nil
 	}
+	p.writeFirst(ctx, specs)
 	controller, err := resourceslice.StartController(ctx, resourceslice.Options{
 		DriverName: p.options.DriverName,
 		KubeClient: p.client(),

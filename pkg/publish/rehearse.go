@@ -60,13 +60,8 @@ func (p *Publisher) refusal(
 		if i < len(held) && sameContent(held[i].Spec, spec) {
 			continue // It was accepted before.
 		}
-		spec.Pool.Generation = generation + 1
-		spec.Pool.ResourceSliceCount = int64(len(wanted))
-		slice := &resourceapi.ResourceSlice{
-			ObjectMeta: metav1.ObjectMeta{GenerateName: fmt.Sprintf("%05x-%s-%s-", i, p.options.DriverName, p.options.NodeName)},
-			Spec:       spec,
-		}
 		options := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
+		slice := p.slice(i, spec, len(wanted), generation+1)
 		if _, err := p.client().ResourceV1().ResourceSlices().Create(ctx, slice, options); err != nil {
 			return problemOf(fmt.Errorf("slice #%d: %w", i, err), wanted)
 		}

@@ -7,12 +7,15 @@ import (
 	"sync"
 
 	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	resourceclient "k8s.io/client-go/kubernetes/typed/resource/v1"
 	"k8s.io/client-go/util/watchlist"
+
+	"example.com/dragoman/pkg/equal"
 )
 
 // witness knows which slices the API server holds, since all that the controller lists and watches passes through it.
@@ -22,6 +25,7 @@ type witness struct {
 	called  func(verb Verb, err error) // called after each request
 
 	mu      sync.Mutex
+	wanted  []resourceapi.ResourceSliceSpec // what was published last
 	held    map[string]*resourceapi.ResourceSlice
 	listing map[string]*resourceapi.ResourceSlice // what a list in progress has brought so far
 	watch   int                                   // the current watch; what earlier ones still bring does not count
@@ -34,6 +38,29 @@ func (w *witness) slices() []*resourceapi.ResourceSlice {
 	return slices.SortedFunc(maps.Values(w.held), byName)
 }
 
+// expect says what was published last.
+func (w *witness) expect(wanted []resourceapi.ResourceSliceSpec) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wanted = wanted
+}
+
+// share lets a slice that is as it was published have the devices that were published, rather than a copy of them. The
+// controller keeps what passes through here: a large machine would be in memory twice.
+func (w *witness) share(slice *resourceapi.ResourceSlice) {
+	if index, ok := indexOf(slice.Name); ok && index < len(w.wanted) {
+		shareDevices(slice, w.wanted[index].Devices)
+	}
+}
+
+// shareDevices replaces the devices of a slice by the same ones, if they are.
+func shareDevices(slice *resourceapi.ResourceSlice, devices []resourceapi.Device) {
+	same := func(a, b []resourceapi.Device) bool { return equality.Semantic.DeepEqual(a, b) } // the times of taints too
+	if equal.Devices(slice.Spec.Devices, devices, same) {
+		slice.Spec.Devices = devices
+	}
+}
+
 // listed takes one page of a list.
 func (w *witness) listed(list *resourceapi.ResourceSliceList, first bool) {
 	w.mu.Lock()
@@ -42,6 +69,7 @@ func (w *witness) listed(list *resourceapi.ResourceSliceList, first bool) {
 		w.listing = make(map[string]*resourceapi.ResourceSlice)
 	}
 	for i := range list.Items {
+		w.share(&list.Items[i])
 		w.listing[list.Items[i].Name] = &list.Items[i]
 	}
 	complete := list.Continue == ""
@@ -85,6 +113,7 @@ func (w *witness) saw(event watch.Event, of int, bringsAll bool) bool {
 	}
 	switch event.Type {
 	case watch.Added, watch.Modified:
+		w.share(slice)
 		into[slice.Name] = slice
 	case watch.Deleted:
 		delete(into, slice.Name)
@@ -133,6 +162,9 @@ func (r resourceSlices) Create(
 	ctx context.Context, slice *resourceapi.ResourceSlice, o metav1.CreateOptions,
 ) (*resourceapi.ResourceSlice, error) {
 	stored, err := r.ResourceSliceInterface.Create(ctx, slice, o)
+	if err == nil {
+		shareDevices(stored, slice.Spec.Devices) // the controller compares them, and keeps what was stored for a while
+	}
 	if len(o.DryRun) > 0 {
 		r.witness.called(Rehearse, err)
 	} else {

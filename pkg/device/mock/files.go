@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -22,7 +23,7 @@ import (
 )
 
 // The files of the backend are <Dir>/<claim UID>/<device>[.<share ID>].json; device names have no dots. They are only
-// ever touched through an os.Root of Dir, which nothing leads out of.
+// ever touched through package dir, so that nothing leads out of their directory.
 
 // temporary ends the name of a file that is being written. One caller at a time writes for a claim, so the name is
 // always the same, and a process that died leaves nothing that the next one does not find.
@@ -61,7 +62,9 @@ func filesOf(g device.Grant) []string {
 		}
 	}
 	if nameable(g.Claim.UID, g.Result.ShareID) && len(validation.IsDNS1123Label(g.Result.Device)) == 0 {
-		files = append(files, fileOf(g.Claim.UID, g.Result))
+		if file := fileOf(g.Claim.UID, g.Result); !slices.Contains(files, file) {
+			files = append(files, file)
+		}
 	}
 	return files
 }

@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"strings"
 	"sync"
 
 	"github.com/fsnotify/fsnotify"
 	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/utils/ptr"
 
 	configv1alpha1 "example.com/dragoman/api/config/v1alpha1"
 	"example.com/dragoman/pkg/device"
@@ -76,11 +78,7 @@ func (b *Backend) Devices(ctx context.Context) (device.Snapshot, error) {
 	}
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	devices := make([]device.Device, len(b.devices))
-	for i, d := range b.devices {
-		devices[i] = device.Device{Device: *d.DeepCopy(), Health: d.Health}
-	}
-	return device.Snapshot{Devices: devices}, nil
+	return device.Snapshot{Devices: b.devices}, nil // load replaces them and changes none
 }
 
 // Watch reports when the content of the profile file changed, also when it is part of a mounted ConfigMap, which
@@ -146,9 +144,17 @@ func (b *Backend) load() error {
 	if len(errs) > 0 {
 		return fmt.Errorf("machine profile %s: %w", b.source.name, errs.ToAggregate())
 	}
-	b.good, b.devices, b.byName = raw, nil, map[string]int{}
-	for i, d := range profile.Devices(b.options.NodeName) {
-		b.devices = append(b.devices, deviceOf(d))
+	devices := profile.Devices(b.options.NodeName)
+	before, beforeByName := b.devices, b.byName
+	b.good, b.devices, b.byName = raw, make([]device.Device, 0, len(devices)), make(map[string]int, len(devices))
+	for i, d := range devices {
+		made := deviceOf(d)
+		if was, ok := beforeByName[d.Name]; ok {
+			shareWith(before[was], &made)
+		} else if i > 0 {
+			shareWith(b.devices[i-1], &made)
+		}
+		b.devices = append(b.devices, made)
 		b.byName[d.Name] = i
 	}
 	return nil
@@ -183,6 +189,29 @@ func (b *Backend) inventory() string {
 		text += fmt.Sprintf(" and %d more", more)
 	}
 	return text
+}
+
+// shareWith lets d share with another device what is the same, so that it is in memory once: most of a device in a
+// group of thousands, and usually all of it if the other one is the same device before the profile changed.
+func shareWith(other device.Device, d *device.Device) {
+	if maps.EqualFunc(d.Attributes, other.Attributes, sameAttribute) {
+		d.Attributes = other.Attributes
+	} else {
+		for name, attribute := range d.Attributes {
+			if o, ok := other.Attributes[name]; ok && sameAttribute(attribute, o) {
+				d.Attributes[name] = o
+			}
+		}
+	}
+	if maps.Equal(d.Capacity, other.Capacity) {
+		d.Capacity = other.Capacity
+	}
+}
+
+// sameAttribute compares the types that a profile knows.
+func sameAttribute(a, b resourceapi.DeviceAttribute) bool {
+	return ptr.Equal(a.IntValue, b.IntValue) && ptr.Equal(a.BoolValue, b.BoolValue) &&
+		ptr.Equal(a.StringValue, b.StringValue) && ptr.Equal(a.VersionValue, b.VersionValue)
 }
 
 func deviceOf(d configv1alpha1.MachineDevice) device.Device {

@@ -446,6 +446,56 @@ func TestAProfileFileThatBecomesBadKeepsItsDevices(t *testing.T) {
 	check(t, err)
 }
 
+// described returns a profile whose devices have a UUID and a model.
+func described(count int, model string) string {
+	return fmt.Sprintf("apiVersion: dragoman.example.com/v1alpha1\nkind: MachineProfile\ngroups: [{name: a, count: %d, "+
+		"attributes: {uuid: {string: \"{uuid}\"}, model: {string: %s}}, capacity: {memory: {value: 1Gi}}}]\n", count, model)
+}
+
+// Who asked has what was answered, and reads it while the profile changes.
+func TestASnapshotStaysWhatItWas(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "profile.yaml")
+	writeFile(t, file, described(3, "old"))
+	b := newBackend(t, file)
+	before, err := b.Devices(t.Context())
+	check(t, err)
+	var same []device.Device
+	for _, d := range before.Devices {
+		same = append(same, device.Device{Device: *d.DeepCopy(), Health: d.Health})
+	}
+	writeFile(t, file, described(4, "new"))
+	after, err := b.Devices(t.Context())
+	check(t, err)
+	if len(after.Devices) != 4 || *after.Devices[0].Attributes["model"].StringValue != "new" {
+		t.Fatalf("the profile was not read again: %v", after.Devices)
+	}
+	if diff := cmp.Diff(same, before.Devices); diff != "" {
+		t.Errorf("the snapshot from before (-was +is):\n%s", diff)
+	}
+}
+
+// What thousands of devices have in common is in memory once, and what a changed profile leaves as it is stays.
+func TestDevicesShareWhatIsTheSame(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "profile.yaml")
+	writeFile(t, file, described(2, "one"))
+	b := newBackend(t, file)
+	before, err := b.Devices(t.Context())
+	check(t, err)
+	one, other := before.Devices[0].Attributes, before.Devices[1].Attributes
+	if one["model"].StringValue != other["model"].StringValue {
+		t.Errorf("the model is in memory twice: %v, %v", one["model"], other["model"])
+	}
+	if *one["uuid"].StringValue == *other["uuid"].StringValue {
+		t.Errorf("both have the UUID %s", *one["uuid"].StringValue)
+	}
+	writeFile(t, file, described(3, "one"))
+	after, err := b.Devices(t.Context())
+	check(t, err)
+	if was, is := one["uuid"].StringValue, after.Devices[0].Attributes["uuid"].StringValue; was != is {
+		t.Errorf("a device that is the same was made again: %s, %s", *was, *is)
+	}
+}
+
 func TestWatchSeesChanges(t *testing.T) {
 	for name, arrange := range map[string]func(t *testing.T, dir string) (file string, change func()){
 		"of a file": func(t *testing.T, dir string) (string, func()) {

@@ -52,7 +52,7 @@ func newClients(kubeconfig string) (clients, error) {
 		return clients{}, err
 	}
 	limited := rest.CopyConfig(config)
-	limited.QPS, limited.Burst = 50, 100
+	limited.QPS, limited.Burst = 100, 250 // all slices of 10,000 devices at once
 	if c.slices, err = kubernetes.NewForConfig(limited); err != nil {
 		return clients{}, err
 	}

@@ -78,6 +78,7 @@ func dispatch(ctx context.Context, args []string, getenv func(string) string, st
 	if limit := limitMemory(getenv); limit > 0 {
 		logger.V(2).Info("Collecting garbage harder near the container's memory limit", "bytes", limit)
 	}
+	saveMemory(getenv)
 	if err := run(klog.NewContext(ctx, logger), config); err != nil {
 		if config.Logging.Format == "text" {
 			return err // printed as a last line for people

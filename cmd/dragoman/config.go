@@ -43,6 +43,8 @@ func settingFlags() []setting {
 			func(c *driverConfig, v string) { c.CDIDir = v }},
 		{"state-dir", "DIR", "where to remember what is prepared; to be on a tmpfs (default: /run/dragoman)",
 			func(c *driverConfig, v string) { c.StateDir = v }},
+		{"profiling-address", "ADDR", "where to serve Go's profiles, on the loopback interface (default: nowhere)",
+			func(c *driverConfig, v string) { c.ProfilingAddress = v }},
 	}
 }
 

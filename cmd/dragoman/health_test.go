@@ -12,7 +12,8 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	drahealthv1 "k8s.io/kubelet/pkg/apis/dra-health/v1"
+
+	"example.com/dragoman/pkg/sanity/kubelet"
 )
 
 // machine is a profile file of two GPUs that can be changed.
@@ -87,24 +88,22 @@ func (p *runningProcess) becomesReady() {
 }
 
 // told returns what the kubelet is told about gpu-1, whenever it is told: "status message".
-func (p *runningProcess) told() <-chan string {
-	p.t.Helper()
-	conn := connect(p.t, p.dir+"/kubelet/plugins/gpu.example.com/dra.sock")
-	stream, err := drahealthv1.NewDRAResourceHealthClient(conn).NodeWatchResources(limit(p.t),
-		&drahealthv1.NodeWatchResourcesRequest{})
+func told(t *testing.T, k *kubelet.Plugin) <-chan string {
+	t.Helper()
+	next, err := k.WatchHealth(limit(t), false)
 	if err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
 	news := make(chan string, 100)
 	go func() {
 		for {
-			answer, err := stream.Recv()
+			report, err := next()
 			if err != nil {
 				return
 			}
-			for _, d := range answer.GetDevices() {
-				if d.GetDevice().GetDeviceName() == "gpu-1" {
-					news <- d.GetHealth().String() + " " + d.GetMessage()
+			for _, d := range report {
+				if d.Device == "gpu-1" {
+					news <- d.Status + " " + d.Message
 				}
 			}
 		}
@@ -134,9 +133,9 @@ func TestAnUnhealthyDeviceIsToldToEverybody(t *testing.T) {
 	api, m := newAPIServer(t), newMachine(t)
 	api.admit = kubernetes137
 	p := start(t, shortDir(t), nil, "--kubeconfig", api.kubeconfig(t), "--mock-profile", string(m))
-	kubelet(t, p.registrar(), false)
+	k := register(t, p)
 	p.becomesReady()
-	news := p.told()
+	news := told(t, k)
 	hears(t, news, "HEALTHY ")
 	if got := api.outline(); got != "gpu-0 gpu-1" {
 		t.Fatalf("published %s", got)
@@ -177,9 +176,9 @@ func TestWhereTaintsAreDropped(t *testing.T) {
 			api, m := newAPIServer(t), newMachine(t)
 			api.admit = kubernetes134
 			p := startWith(t, test.config, shortDir(t), nil, "--kubeconfig", api.kubeconfig(t), "--mock-profile", string(m))
-			kubelet(t, p.registrar(), false)
+			k := register(t, p)
 			p.becomesReady()
-			news := p.told()
+			news := told(t, k)
 			m.set(t, fellOff)
 			hears(t, news, "UNHEALTHY "+fellOff)
 			eventually(t, "published "+test.want, func() bool { return api.outline() == test.want })
@@ -203,9 +202,9 @@ func TestAProfileThatCannotBeReadMakesHealthUnknown(t *testing.T) {
 	api, m := newAPIServer(t), newMachine(t)
 	api.admit = kubernetes137
 	p := start(t, shortDir(t), nil, "--kubeconfig", api.kubeconfig(t), "--mock-profile", string(m))
-	kubelet(t, p.registrar(), false)
+	k := register(t, p)
 	p.becomesReady()
-	news := p.told()
+	news := told(t, k)
 	hears(t, news, "HEALTHY ")
 	if err := os.WriteFile(string(m), []byte("nonsense"), 0o600); err != nil {
 		t.Fatal(err)

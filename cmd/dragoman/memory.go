@@ -3,7 +3,9 @@ package main
 import (
 	"math"
 	"runtime/debug"
+	"runtime/metrics"
 	"strconv"
+	"time"
 )
 
 // memoryShare is the part of the container's limit that the Go runtime tries to stay within. The rest is for what it
@@ -21,4 +23,40 @@ func limitMemory(getenv func(string) string) int64 {
 	limit = int64(memoryShare * float64(limit))
 	debug.SetMemoryLimit(limit)
 	return limit
+}
+
+// How much garbage may come together before it is collected, in percent of the memory in use.
+const (
+	littleGarbage = 40
+	usualGarbage  = 100 // Go's default
+	// largeHeap is how many bytes a process has in use on a machine with thousands of devices.
+	largeHeap = 16 << 20
+)
+
+// settleAfter is how long after slices were published the memory is settled. The controller of the DRA library compares
+// them in between, which takes memory, too.
+const settleAfter = 3 * time.Second
+
+// saveMemory has garbage collected early until it is known how large the machine is; see settleMemory.
+func saveMemory(getenv func(string) string) {
+	if getenv("GOGC") == "" { // which the runtime reads itself, and which wins
+		debug.SetGCPercent(littleGarbage)
+	}
+}
+
+// settleMemory is called after slices were published: what that took goes back to the system. Garbage as large as the
+// memory in use is a few MB on most machines, and makes preparing claims cheap. On one with thousands of devices it
+// would be more than all the rest, and there garbage is collected early.
+func settleMemory(getenv func(string) string) {
+	debug.FreeOSMemory()
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	if getenv("GOGC") != "" || live[0].Value.Kind() != metrics.KindUint64 {
+		return
+	}
+	if live[0].Value.Uint64() < largeHeap {
+		debug.SetGCPercent(usualGarbage)
+	} else {
+		debug.SetGCPercent(littleGarbage)
+	}
 }

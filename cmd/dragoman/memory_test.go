@@ -2,6 +2,7 @@ package main
 
 import (
 	"math"
+	"runtime"
 	"runtime/debug"
 	"testing"
 )
@@ -27,5 +28,43 @@ func TestFault27TheRuntimeKnowsTheContainersMemoryLimit(t *testing.T) {
 				t.Errorf("the limit is %d, want %d", got, tc.want)
 			}
 		})
+	}
+}
+
+func TestALargeMachineLeavesLittleGarbage(t *testing.T) {
+	before := debug.SetGCPercent(77)
+	t.Cleanup(func() { debug.SetGCPercent(before) })
+	percent := func() int {
+		now := debug.SetGCPercent(77)
+		debug.SetGCPercent(now)
+		return now
+	}
+	unset := func(string) string { return "" }
+	saveMemory(unset)
+	if got := percent(); got != littleGarbage {
+		t.Errorf("at the start: %d %%", got)
+	}
+	machine := make([]byte, 2*largeHeap)
+	settleMemory(unset)
+	if got := percent(); got != littleGarbage {
+		t.Errorf("with a large heap: %d %%", got)
+	}
+	runtime.KeepAlive(machine)
+	settleMemory(unset)
+	if got := percent(); got != usualGarbage {
+		t.Errorf("with a small heap: %d %%", got)
+	}
+	machine = make([]byte, 2*largeHeap)
+	settleMemory(unset)
+	if got := percent(); got != littleGarbage {
+		t.Errorf("with a heap that became large: %d %%", got)
+	}
+	runtime.KeepAlive(machine)
+
+	debug.SetGCPercent(33)
+	saveMemory(func(string) string { return "33" })
+	settleMemory(func(string) string { return "33" })
+	if got := percent(); got != 33 {
+		t.Errorf("GOGC=33 became %d %%", got)
 	}
 }

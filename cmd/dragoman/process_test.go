@@ -18,10 +18,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"google.golang.org/protobuf/testing/protocmp"
 	resourceapi "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
+	drapbv1 "k8s.io/kubelet/pkg/apis/dra/v1"
+	drapbv1beta1 "k8s.io/kubelet/pkg/apis/dra/v1beta1"
 )
 
 // asDragoman makes the test binary behave as dragoman, so that real processes with real signals can be tested.
@@ -160,32 +161,27 @@ func shortDir(t *testing.T) string {
 }
 
 func TestTheWholeWay(t *testing.T) {
-	for name, beta := range map[string]bool{"v1": false, "v1beta1": true} {
-		t.Run(name, func(t *testing.T) {
+	for _, service := range []string{drapbv1.DRAPluginService, drapbv1beta1.DRAPluginService} {
+		t.Run(service, func(t *testing.T) {
 			api := newAPIServer(t)
 			api.allocate("train", "gpu-3", "gpu-0")
 			p := start(t, shortDir(t), nil, "--kubeconfig", api.kubeconfig(t))
-			k := kubelet(t, p.registrar(), beta)
+			k := register(t, p).Over(service)
 			eventually(t, "ready", func() bool { code, _ := p.http("/readyz"); return code == http.StatusOK })
 			if got := strings.Join(api.published(), " "); got != "gpu-0 gpu-1 gpu-2 gpu-3 gpu-4 gpu-5 gpu-6 gpu-7" {
 				t.Errorf("published %s", got)
 			}
-			answer, err := nodePrepare(t, k, "train")
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := answer.GetClaims()["uid-of-train"]
-			if got.GetError() != "" || len(got.GetDevices()) != 2 || got.GetDevices()[0].GetDeviceName() != "gpu-3" ||
-				got.GetDevices()[0].GetRequestNames()[0] != "request-0" ||
-				got.GetDevices()[0].GetPoolName() != "node-a" {
-				t.Fatalf("prepare: %v", got)
+			got, err := k.PrepareOne(limit(t), claimed("train"))
+			if err != nil || len(got.Devices) != 2 || got.Devices[0].Device != "gpu-3" ||
+				got.Devices[0].Requests[0] != "request-0" || got.Devices[0].Pool != "node-a" {
+				t.Fatalf("prepare: %v, %v", got, err)
 			}
 			file := p.dir + "/cdi/k8s.gpu.example.com-gpu_uid-of-train.json"
 			spec, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
-			id := got.GetDevices()[0].GetCdiDeviceIds()[0]
+			id := got.IDs()[0]
 			kind, device, _ := strings.Cut(id, "=")
 			if !strings.Contains(string(spec), `"`+kind+`"`) || !strings.Contains(string(spec), `"`+device+`"`) {
 				t.Errorf("%s is not in the CDI file:\n%s", id, spec)
@@ -204,9 +200,8 @@ func TestTheWholeWay(t *testing.T) {
 					t.Errorf("no %s in the metrics", want)
 				}
 			}
-			undo, err := nodeUnprepare(t, k, "train")
-			if err != nil || undo.GetClaims()["uid-of-train"].GetError() != "" {
-				t.Fatalf("unprepare: %v, %v", undo, err)
+			if err := k.UnprepareOne(limit(t), claimed("train")); err != nil {
+				t.Fatal(err)
 			}
 			if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("the CDI file is left: %v", err)
@@ -240,20 +235,19 @@ func TestSIGTERMLetsACallFinish(t *testing.T) {
 	api := newAPIServer(t)
 	api.allocate("train", "gpu-0")
 	p := start(t, shortDir(t), nil, "--kubeconfig", api.kubeconfig(t))
-	k := kubelet(t, p.registrar(), false)
+	k := register(t, p)
 	came, release := hold(api)
 	defer release()
 	answers := make(chan string, 1)
 	go func() {
-		a, err := nodePrepare(t, k, "train")
-		answers <- fmt.Sprintf("%d devices, %q, %v",
-			len(a.GetClaims()["uid-of-train"].GetDevices()), a.GetClaims()["uid-of-train"].GetError(), err)
+		a, err := k.PrepareOne(limit(t), claimed("train"))
+		answers <- fmt.Sprintf("%d devices, %v", len(a.Devices), err)
 	}()
 	<-came
 	p.signal(syscall.SIGTERM)
 	p.find(`"msg":"Stopping.*"inProgress":1`)
 	release()
-	if got := <-answers; got != `1 devices, "", <nil>` {
+	if got := <-answers; got != "1 devices, <nil>" {
 		t.Errorf("the call got %s", got)
 	}
 	if code := p.wait(); code != exitOK {
@@ -277,11 +271,11 @@ func TestASecondSIGTERMEndsTheProcessAtOnce(t *testing.T) {
 	api := newAPIServer(t)
 	api.allocate("train", "gpu-0")
 	p := start(t, shortDir(t), nil, "--kubeconfig", api.kubeconfig(t))
-	k := kubelet(t, p.registrar(), false)
+	k := register(t, p)
 	came, release := hold(api)
 	defer release()
 	go func() {
-		_, _ = nodePrepare(t, k, "train")
+		_, _ = k.PrepareOne(limit(t), claimed("train"))
 	}()
 	<-came
 	p.signal(syscall.SIGTERM)
@@ -304,7 +298,7 @@ func TestASecondDriverOnTheSameSocketsIsRefused(t *testing.T) {
 	api := newAPIServer(t)
 	dir := shortDir(t)
 	first := start(t, dir, nil, "--kubeconfig", api.kubeconfig(t))
-	kubelet(t, first.registrar(), false)
+	register(t, first)
 	second := start(t, dir, nil, "--kubeconfig", api.kubeconfig(t))
 	if code := second.wait(); code != exitError {
 		t.Errorf("exit code %d", code)
@@ -348,8 +342,8 @@ func TestAProcessThatWasKilledIsReplacedWithoutATrace(t *testing.T) {
 	api.allocate("train", "gpu-0", "gpu-1")
 	dir := shortDir(t)
 	first := start(t, dir, nil, "--kubeconfig", api.kubeconfig(t))
-	k := kubelet(t, first.registrar(), false)
-	before, err := nodePrepare(t, k, "train")
+	k := register(t, first)
+	before, err := k.PrepareOne(limit(t), claimed("train"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -365,12 +359,12 @@ func TestAProcessThatWasKilledIsReplacedWithoutATrace(t *testing.T) {
 	if _, err := os.Stat(dir + "/cdi/k8s.gpu.example.com-gpu_uid-of-train.json"); err != nil {
 		t.Errorf("the CDI file was not made again: %v", err)
 	}
-	k = kubelet(t, second.registrar(), false)
-	after, err := nodePrepare(t, k, "train")
+	k = register(t, second)
+	after, err := k.PrepareOne(limit(t), claimed("train"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(before, after, protocmp.Transform()); diff != "" {
+	if diff := cmp.Diff(before, after); diff != "" {
 		t.Errorf("another answer than before (-before +after):\n%s", diff)
 	}
 	eventually(t, "ready", func() bool { code, _ := second.http("/readyz"); return code == http.StatusOK })
@@ -389,30 +383,33 @@ func TestTwoInstancesTakeTurns(t *testing.T) {
 	socket := func(p *runningProcess) string { return p.find(`"registrationSocket":"([^"]+)"`) }
 	const one, two = "11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-000000000000"
 	first := start(t, dir, []string{"POD_UID=" + one}, "--kubeconfig", api.kubeconfig(t))
-	old := kubelet(t, socket(first), false)
-	if _, err := nodePrepare(t, old, "train"); err != nil {
-		t.Fatal(err)
-	}
-	second := start(t, dir, []string{"POD_UID=" + two}, "--kubeconfig", api.kubeconfig(t))
-	young := kubelet(t, socket(second), false)
-	answer, err := nodePrepare(t, young, "other")
+	k := watch(t, socket(first))
+	old, err := k.Registered(limit(t), "gpu.example.com")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := answer.GetClaims()["uid-of-other"].GetError(); !strings.Contains(got, "team-a/train") {
-		t.Errorf("the device that a claim got from the other instance: %q", got)
+	if _, err := old.PrepareOne(limit(t), claimed("train")); err != nil {
+		t.Fatal(err)
+	}
+	start(t, dir, []string{"POD_UID=" + two}, "--kubeconfig", api.kubeconfig(t))
+	both, err := k.RegisteredInstances(limit(t), "gpu.example.com", 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	young := both[1]
+	_, err = young.PrepareOne(limit(t), claimed("other"))
+	if err == nil || !strings.Contains(err.Error(), "team-a/train") {
+		t.Errorf("the device that a claim got from the other instance: %v", err)
 	}
 	first.signal(syscall.SIGTERM)
 	if code := first.wait(); code != exitOK {
 		t.Errorf("exit code %d", code)
 	}
-	undo, err := nodeUnprepare(t, young, "train")
-	if err != nil || undo.GetClaims()["uid-of-train"].GetError() != "" {
-		t.Fatalf("unprepare: %v, %v", undo, err)
+	if err := young.UnprepareOne(limit(t), claimed("train")); err != nil {
+		t.Fatal(err)
 	}
-	answer, err = nodePrepare(t, young, "other")
-	if err != nil || answer.GetClaims()["uid-of-other"].GetError() != "" {
-		t.Errorf("prepare when it is free: %v, %v", answer, err)
+	if _, err := young.PrepareOne(limit(t), claimed("other")); err != nil {
+		t.Errorf("when it is free: %v", err)
 	}
 }
 
@@ -420,10 +417,9 @@ func TestTheKubeletIsServedWhileTheAPIServerIsAway(t *testing.T) {
 	api := newAPIServer(t)
 	api.setTrouble(func(*http.Request) *apierrors.StatusError { return apierrors.NewServiceUnavailable("starting") })
 	p := start(t, shortDir(t), nil, "--kubeconfig", api.kubeconfig(t))
-	k := kubelet(t, p.registrar(), false)
-	undo, err := nodeUnprepare(t, k, "gone")
-	if err != nil || undo.GetClaims()["uid-of-gone"].GetError() != "" {
-		t.Errorf("unprepare: %v, %v", undo, err)
+	k := register(t, p)
+	if err := k.UnprepareOne(limit(t), claimed("gone")); err != nil {
+		t.Error(err)
 	}
 	p.find(`"msg":"The API server cannot be asked about this node; nothing is published until it can"`)
 	code, text := p.http("/readyz")
@@ -441,7 +437,7 @@ func TestTheKubeletIsServedWhileTheAPIServerIsAway(t *testing.T) {
 func TestNothingListensAtTheAddressOfTheAPIServer(t *testing.T) {
 	p := start(t, shortDir(t), nil, "--kubeconfig", kubeconfigFor(t, "http://127.0.0.1:1"))
 	p.find(`"msg":"The API server cannot be asked about this node.*connection refused`)
-	kubelet(t, p.registrar(), false)
+	register(t, p)
 	p.signal(syscall.SIGTERM)
 	if code := p.wait(); code != exitOK {
 		t.Errorf("exit code %d", code)
@@ -451,14 +447,38 @@ func TestNothingListensAtTheAddressOfTheAPIServer(t *testing.T) {
 func TestSlicesComeBackAfterTheKubeletDeletedThem(t *testing.T) {
 	api := newAPIServer(t)
 	p := start(t, shortDir(t), nil, "--kubeconfig", api.kubeconfig(t))
-	kubelet(t, p.registrar(), false)
+	register(t, p)
 	eventually(t, "ready", func() bool { code, _ := p.http("/readyz"); return code == http.StatusOK })
 	api.wipe()
-	kubelet(t, p.registrar(), false)
+	register(t, p)
 	begin := time.Now()
 	eventually(t, "slices are back", func() bool { return len(api.published()) == 8 })
 	if took := time.Since(begin); took > 5*time.Second {
 		t.Errorf("took %s", took)
+	}
+}
+
+func TestProfilesAreServedWhereAskedForAndNowhereElse(t *testing.T) {
+	api := newAPIServer(t)
+	p := start(t, shortDir(t), nil, "--kubeconfig", api.kubeconfig(t), "--profiling-address", "127.0.0.1:0")
+	address := p.find(`"Profiles of this process",.*"address":"([^"]+)"`)
+	response, err := http.Get("http://" + address + "/debug/pprof/goroutine?debug=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	if err != nil || !strings.HasPrefix(string(text), "goroutine profile: ") {
+		t.Errorf("%v: %s", err, text)
+	}
+	if code, text := p.http("/debug/pprof/"); code != http.StatusNotFound {
+		t.Errorf("beside the metrics: %d\n%s", code, text)
+	}
+
+	quiet := start(t, shortDir(t), nil, "--kubeconfig", api.kubeconfig(t), "--driver-name", "other.example.com")
+	quiet.find(`"Waiting for the kubelet to register the driver"`)
+	if strings.Contains(quiet.output(), "Profiles of this process") {
+		t.Errorf("profiles are served though nobody asked for them:\n%s", quiet.output())
 	}
 }
 
@@ -473,17 +493,16 @@ func TestABadConfigurationIsToldToThePod(t *testing.T) {
 	c.Status.Allocation.Devices.Config = []resourceapi.DeviceAllocationConfiguration{
 		{Source: resourceapi.AllocationConfigSourceClaim, DeviceConfiguration: config}}
 	p := start(t, shortDir(t), nil, "--kubeconfig", api.kubeconfig(t))
-	k := kubelet(t, p.registrar(), false)
-	answer, err := nodePrepare(t, k, "train")
-	if err != nil {
-		t.Fatal(err)
+	k := register(t, p)
+	_, err := k.PrepareOne(limit(t), claimed("train"))
+	if err == nil {
+		t.Fatal("it is prepared")
 	}
-	got := answer.GetClaims()["uid-of-train"].GetError()
 	for _, want := range []string{
 		"spec.devices.config[0].opaque.parameters.sharing.strategy", `"TimeSlice"`, `"TimeSlicing"`,
 	} {
-		if !strings.Contains(got, want) {
-			t.Errorf("%s\nwant %s", got, want)
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v\nwant %s", err, want)
 		}
 	}
 }

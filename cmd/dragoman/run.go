@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
 	"time"
@@ -40,6 +41,7 @@ type process struct {
 	publisher *publishing
 	driver    *driver.Driver
 	http      *telemetry.Server // nil if it is off
+	profiles  *telemetry.Server // nil if it is off
 }
 
 // run serves the node until ctx ends, then returns nil.
@@ -55,6 +57,7 @@ func run(ctx context.Context, config *driverConfig) error {
 		{"open the backend", p.openBackend},
 		{"wire the rooms", p.wire},
 		{"listen for metrics and health checks", p.listen},
+		{"listen for profiles", p.listenForProfiles},
 	} {
 		if err := step.do(ctx); err != nil && ctx.Err() != nil {
 			return nil //nolint:nilerr // that is how it was asked to end
@@ -63,7 +66,11 @@ func run(ctx context.Context, config *driverConfig) error {
 		}
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return p.serveHTTP(ctx) })
+	for _, server := range []*telemetry.Server{p.http, p.profiles} {
+		if server != nil {
+			group.Go(func() error { return server.Run(ctx) })
+		}
+	}
 	group.Go(func() error { return p.probing.Run(ctx) })
 	group.Go(func() error { return p.publisher.Run(ctx) })
 	group.Go(func() error { return p.driver.Run(ctx) })
@@ -142,10 +149,14 @@ func (p *process) wirePublishing(logger klog.Logger) {
 			return publish.Probe(ctx, options, probeEffect(c.Health))
 		},
 		func(f publish.Features) { p.inventory.Offer(offerOf(f, c.Health)) })
+	settling := time.AfterFunc(settleAfter, func() { settleMemory(os.Getenv) })
 	observe := observed(logger, p.metrics)
 	options.Observe = func(e publish.Event) {
 		observe(e)
 		p.probing.noticed(e)
+		if e.Type == publish.Acknowledged {
+			settling.Reset(settleAfter)
+		}
 	}
 	p.publisher = newPublishing(options,
 		func(ctx context.Context, waiting func(error)) (types.UID, error) {
@@ -186,9 +197,14 @@ func (p *process) listen(ctx context.Context) (err error) {
 	return nil
 }
 
-func (p *process) serveHTTP(ctx context.Context) error {
-	if p.http == nil {
+func (p *process) listenForProfiles(ctx context.Context) (err error) {
+	if p.config.ProfilingAddress == "" {
 		return nil
 	}
-	return p.http.Run(ctx)
+	p.profiles, err = telemetry.ListenForProfiles(ctx, p.config.ProfilingAddress)
+	if err != nil {
+		return fmt.Errorf("profilingAddress: %w; set another one, or none", err)
+	}
+	klog.FromContext(ctx).Info("Profiles of this process", "address", p.profiles.Address())
+	return nil
 }

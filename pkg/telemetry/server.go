@@ -24,22 +24,26 @@ type Check struct {
 	Test func(ctx context.Context) error
 }
 
-// Server answers /metrics, /healthz and /readyz, to GET and HEAD alone.
+// Server answers over HTTP, on one address.
 type Server struct {
 	listener net.Listener
 	http     *http.Server
 }
 
-// Listen opens address (host:port) and returns a server that answers once [Server.Run] is called. An address that is
-// taken is an error here, before anything else was started.
+// Listen opens address (host:port) and returns a server that answers as [Handler] once [Server.Run] is called. An
+// address that is taken is an error here, before anything else was started.
 func Listen(ctx context.Context, address string, m *Metrics, healthz, readyz []Check) (*Server, error) {
+	return open(ctx, address, Handler(m, healthz, readyz))
+}
+
+func open(ctx context.Context, address string, handler http.Handler) (*Server, error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
 	return &Server{listener: listener, http: &http.Server{
-		Handler:           Handler(m, healthz, readyz),
+		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       5 * time.Second,
 		WriteTimeout:      30 * time.Second,
@@ -65,7 +69,7 @@ func (s *Server) Run(ctx context.Context) error {
 	})
 	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 		stop()
-		return fmt.Errorf("serve metrics and health on %s: %w", s.Address(), err)
+		return fmt.Errorf("serve HTTP on %s: %w", s.Address(), err)
 	}
 	<-stopped
 	return nil
@@ -74,7 +78,7 @@ func (s *Server) Run(ctx context.Context) error {
 // Close releases the address of a server that was not run.
 func (s *Server) Close() error { return s.listener.Close() }
 
-// Handler answers /metrics, /healthz and /readyz.
+// Handler answers /metrics, /healthz and /readyz, to GET and HEAD alone.
 func Handler(m *Metrics, healthz, readyz []Check) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", m.Handler()) // a pattern with GET matches HEAD too

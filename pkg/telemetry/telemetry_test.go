@@ -190,3 +190,46 @@ func TestServer(t *testing.T) {
 		t.Error("still answers")
 	}
 }
+
+func TestProfiles(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	s, err := telemetry.ListenForProfiles(ctx, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	for path, want := range map[string]int{
+		"/debug/pprof/": 200, "/debug/pprof/heap": 200, "/debug/pprof/goroutine?debug=2": 200, "/debug/pprof/cmdline": 200,
+		"/debug/pprof/profile?seconds=1": 200, "/debug/pprof/trace?seconds=0.1": 200, "/debug/pprof/symbol?0x1": 200,
+		"/debug/pprof/nothing": 404, "/metrics": 404, "/": 404,
+	} {
+		response, err := http.Get("http://" + s.Address() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != want {
+			t.Errorf("%s: %d, want %d", path, response.StatusCode, want)
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestProfilesAreForThisMachineAlone(t *testing.T) {
+	for _, address := range []string{"0.0.0.0:0", ":0", "[::]:0", "192.0.2.1:0", "localhost:0", "127.0.0.1", ""} {
+		if s, err := telemetry.ListenForProfiles(t.Context(), address); err == nil {
+			t.Errorf("%q was taken for an address of the loopback interface", address)
+			_ = s.Close()
+		}
+	}
+	// The package with the profiles puts them on http.DefaultServeMux; nobody must serve that.
+	for _, path := range []string{"/debug/pprof/", "/debug/pprof/profile", "/debug/vars"} {
+		if code, _ := read(t, telemetry.Handler(newMetrics(), nil, nil), http.MethodGet, path); code != http.StatusNotFound {
+			t.Errorf("%s answers %d beside the metrics", path, code)
+		}
+	}
+}

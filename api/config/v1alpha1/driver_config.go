@@ -3,6 +3,7 @@ package v1alpha1
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -80,6 +81,11 @@ type DriverConfig struct {
 	// Default: 127.0.0.1:8080.
 	// +optional
 	HTTPAddress *string `json:"httpAddress,omitempty"`
+
+	// ProfilingAddress is where to serve Go's profiles (/debug/pprof/), as address:port with an address of the loopback
+	// interface. Default: nowhere.
+	// +optional
+	ProfilingAddress string `json:"profilingAddress,omitempty"`
 
 	// NVML configures the backend nvml, for NVIDIA GPUs.
 	// +optional
@@ -243,6 +249,11 @@ func (c *DriverConfig) Validate() field.ErrorList {
 	}
 	errs = append(errs, c.validateSocketPaths()...)
 	errs = append(errs, c.validateHTTPAddress()...)
+	if address, err := netip.ParseAddrPort(c.ProfilingAddress); c.ProfilingAddress != "" &&
+		(err != nil || !address.Addr().IsLoopback()) {
+		invalid("profilingAddress", c.ProfilingAddress,
+			`must be an address of the loopback interface and a port, such as "127.0.0.1:6060"`)
+	}
 	errs = append(errs, c.NVML.validate()...)
 	errs = append(errs, c.Health.validate()...)
 	return append(errs, c.Logging.validate()...)

@@ -43,6 +43,7 @@ cdiDir: /cdi
 stateDir: /state
 podUID: abc-1
 httpAddress: ""
+profilingAddress: 127.0.0.1:6060
 nvml: {driverRoot: /d, hostDriverRoot: /h, devRoot: /e, libraryPath: /l, cdiHookPath: /c,
   dynamicMIG: true, ignoredXIDs: [94]}
 health: {taintEffect: None, withoutTaints: LeaveOut}
@@ -50,6 +51,7 @@ logging: {format: json, verbosity: 0}
 `, DriverConfig{
 			NodeName: "node-a", Kubeconfig: "/k", DriverName: "gpu.example.org", Backend: "nvml", MockProfile: "mixed",
 			KubeletDir: "/kubelet", CDIDir: "/cdi", StateDir: "/state", PodUID: "abc-1", HTTPAddress: new(""),
+			ProfilingAddress: "127.0.0.1:6060",
 			NVML: NVML{DriverRoot: "/d", HostDriverRoot: "/h", DevRoot: "/e", LibraryPath: "/l", CDIHookPath: "/c",
 				DynamicMIG: true, IgnoredXIDs: []int{94}},
 			Health:  HealthPolicy{TaintEffect: TaintNone, WithoutTaints: LeaveOutDevice},
@@ -166,6 +168,17 @@ func TestDriverConfigValidate(t *testing.T) {
 		}},
 		"a port that is none": {
 			func(c *DriverConfig) { c.HTTPAddress = new(":http") }, []string{`httpAddress: Invalid value`},
+		},
+		"profiles on the loopback interface": {func(c *DriverConfig) { c.ProfilingAddress = "[::1]:0" }, nil},
+		"profiles for everybody": {func(c *DriverConfig) { c.ProfilingAddress = "0.0.0.0:6060" }, []string{
+			`profilingAddress: Invalid value: "0.0.0.0:6060": must be an address of the loopback interface and a port`,
+		}},
+		"profiles on all interfaces, said in short": {func(c *DriverConfig) { c.ProfilingAddress = ":6060" }, []string{
+			`profilingAddress: Invalid value: ":6060"`,
+		}},
+		"profiles on a name, which can mean any address": {
+			func(c *DriverConfig) { c.ProfilingAddress = "localhost:6060" },
+			[]string{`profilingAddress: Invalid value: "localhost:6060"`},
 		},
 		"any interface": {func(c *DriverConfig) { c.HTTPAddress = new(":0") }, nil},
 		"no address":    {func(c *DriverConfig) { c.HTTPAddress = new("") }, nil},

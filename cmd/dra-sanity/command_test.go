@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"example.com/dragoman/pkg/sanity/conformance"
 	"example.com/dragoman/pkg/sanity/fault"
+	"example.com/dragoman/pkg/sanity/load"
 	"example.com/dragoman/pkg/sanity/suite"
 )
 
@@ -23,32 +25,17 @@ func allCases() map[string][]suite.Case {
 }
 
 func TestTheReadmeListsAllCases(t *testing.T) {
-	const file = "README.md"
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	readme := string(text)
 	for verb, cases := range allCases() {
+		readme, err := os.ReadFile("README.md")
+		if err != nil {
+			t.Fatal(err)
+		}
 		var table strings.Builder
 		table.WriteString("| case | promise |\n|---|---|\n")
 		for _, c := range cases {
 			fmt.Fprintf(&table, "| `%s` | %s |\n", c.Name, c.Promise)
 		}
-		list := regexp.MustCompile(`(?s)(<!-- ` + verb + `: [^\n]*-->\n).*?(<!-- end -->)`)
-		if !list.MatchString(readme) {
-			t.Fatalf("%s has no place for the cases of %s", file, verb)
-		}
-		readme = list.ReplaceAllString(readme, "${1}"+strings.ReplaceAll(table.String(), "$", "$$")+"${2}")
-	}
-	if readme == string(text) {
-		return
-	}
-	if !*update {
-		t.Fatalf("%s does not list the cases as they are; run the tests with -update", file)
-	}
-	if err := os.WriteFile(file, []byte(readme), 0o644); err != nil {
-		t.Fatal(err)
+		keep(t, string(readme), verb, table.String())
 	}
 }
 
@@ -71,15 +58,48 @@ func TestEveryCaseSaysWhatItIs(t *testing.T) {
 	}
 }
 
+func TestTheReadmeListsAllWorkloads(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var table strings.Builder
+	table.WriteString("| workload | what is measured |\n|---|---|\n")
+	for _, w := range load.Workloads() {
+		fmt.Fprintf(&table, "| `%s` | %s |\n", w.Name, w.About)
+	}
+	keep(t, string(readme), "load", table.String())
+}
+
+// keep keeps a list in the README true, or writes it if the tests run with -update.
+func keep(t *testing.T, readme, verb, table string) {
+	t.Helper()
+	const file = "README.md"
+	list := regexp.MustCompile(`(?s)(<!-- ` + verb + `: [^\n]*-->\n).*?(<!-- end -->)`)
+	if !list.MatchString(readme) {
+		t.Fatalf("%s has no place for the list of %s", file, verb)
+	}
+	now := list.ReplaceAllString(readme, "${1}"+strings.ReplaceAll(table, "$", "$$")+"${2}")
+	if now == readme {
+		return
+	}
+	if !*update {
+		t.Fatalf("%s does not list what %s has; run the tests with -update", file, verb)
+	}
+	if err := os.WriteFile(file, []byte(now), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestWhatCannotBeUnderstoodEndsWithASentence(t *testing.T) {
 	running := []string{"check", "--driver", "d.example.com", "--embedded"}
+	loading := []string{"load", "--driver", "d.example.com", "--embedded", "--start", "x"}
 	cases := map[string]struct {
 		args []string
 		says []string
 	}{
 		"nothing":             {nil, []string{"check", "fault", "--help"}},
 		"another verb":        {[]string{"chekc"}, []string{`"chekc"`, "check", "--help"}},
-		"load":                {[]string{"load"}, []string{"comes later"}},
 		"an unknown flag":     {[]string{"check", "--drivers", "x"}, []string{"-drivers", "dra-sanity check --help"}},
 		"no flag":             {[]string{"check", "now"}, []string{`"now"`}},
 		"a flag of fault":     {[]string{"check", "--seed", "1"}, []string{"-seed"}},
@@ -93,6 +113,29 @@ func TestWhatCannotBeUnderstoodEndsWithASentence(t *testing.T) {
 		"how it starts again": {append(running, "--stop", "x"), []string{"--stop", "--start"}},
 		"parameters without what they do": {append(running, "--start", "x", "--parameters", "{}"),
 			[]string{"--parameters-env"}},
+		"load without a driver":            {[]string{"load", "--embedded", "--start", "x"}, []string{"--driver"}},
+		"load without an API server":       {[]string{"load", "--driver", "d"}, []string{"--kubeconfig", "--embedded"}},
+		"load of a driver that runs":       {loading[:4], []string{"--start", "foreground"}},
+		"load with a flag of check":        {append(loading, "--stop", "x"), []string{"-stop", "dra-sanity load --help"}},
+		"load with words":                  {append(loading, "now"), []string{`"now"`}},
+		"no such workload":                 {append(loading, "--run", "no-such-load"), []string{"no-such-load", "--list"}},
+		"no workload left":                 {append(loading, "--skip", "."), []string{"--skip", "--list"}},
+		"a broken expression of workloads": {append(loading, "--skip", "("), []string{"--skip"}},
+		"a rival of the same name": {append(loading, "--vs", "y", "--vs-driver", "d.example.com"),
+			[]string{"--vs-driver", "--driver"}},
+		"a rival whose name is too long": {
+			append(slices.Clone(loading), "--driver", strings.Repeat("d", 60), "--vs", "y"),
+			[]string{"66", "63", "--vs-driver"},
+		},
+		"changes of a rival that is none": {append(loading, "--vs-change", "y"), []string{"--vs-change", "--vs"}},
+		"a report that nobody writes":     {append(loading, "-o", "junit"), []string{`"junit"`, "text", "json"}},
+		"numbers that are none":           {append(loading, "--prepared", "0,many"), []string{"-prepared", `"many"`, "0,10"}},
+		"no round":                        {append(loading, "--rounds", "0"), []string{"--rounds"}},
+		"a delay below none":              {append(loading, "--delay", "-1ms"), []string{"--delay"}},
+		"load with a kubeconfig that is not there": {
+			[]string{"load", "--driver", "d", "--start", "x", "--kubeconfig", "/nowhere/config"},
+			[]string{"/nowhere/config", "no such file"},
+		},
 		"a kubeconfig that is not there": {
 			[]string{"check", "--driver", "d", "--start", "x", "--kubeconfig", "/nowhere/config"},
 			[]string{"/nowhere/config", "no such file"},
@@ -127,6 +170,9 @@ func TestWhatNeedsNoDriver(t *testing.T) {
 		"help":               {[]string{"--help"}, []string{"check", "fault", "load", "Examples", "Exit codes"}},
 		"help of check":      {[]string{"check", "--help"}, []string{"--driver NAME", "-o FORMAT", "INSTANCE", "--run"}},
 		"help of fault":      {[]string{"fault", "--help"}, []string{"--seed NUMBER", "--cycles NUMBER"}},
+		"help of load":       {[]string{"load", "--help"}, []string{"--vs COMMAND", "--prepared NUMBERS", "DEVICES"}},
+		"the list of load":   {[]string{"load", "--list"}, []string{"prepared ", "claims-per-call "}},
+		"a part of load":     {[]string{"load", "--list", "--run", "^storm$"}, []string{"storm "}},
 		"version":            {[]string{"version"}, []string{"\n"}},
 		"the list of check":  {[]string{"check", "--list"}, []string{"prepare-again ", "nothing-left "}},
 		"the list of fault":  {[]string{"fault", "--list"}, []string{"random-schedule "}},

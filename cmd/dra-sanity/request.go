@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"example.com/dragoman/pkg/sanity/apiserver"
 	"example.com/dragoman/pkg/sanity/conformance"
 	"example.com/dragoman/pkg/sanity/fault"
 	"example.com/dragoman/pkg/sanity/node"
@@ -25,8 +24,7 @@ type request struct {
 	driver, node                 string
 	dirs                         subject.Dirs
 	start, stop, kill, restart   string
-	kubeconfig, kubernetes       string
-	embedded                     bool
+	server                       serverChoice
 	runExpression, skip          string
 	list, keep, verbose          bool
 	output                       string
@@ -38,9 +36,7 @@ type request struct {
 }
 
 func (r *request) flags() *flag.FlagSet {
-	flags := flag.NewFlagSet("dra-sanity "+r.verb, flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	flags.Usage = func() {}
+	flags := flagSet(r.verb)
 	r.driverFlags(flags)
 	r.clusterFlags(flags)
 	if r.verb == "fault" {
@@ -81,12 +77,7 @@ func (r *request) driverFlags(flags *flag.FlagSet) {
 func (r *request) clusterFlags(flags *flag.FlagSet) {
 	flags.StringVar(&r.node, "node", "",
 		"`NAME` of the driver's node; an object is made if there is none (default: a new one)")
-	flags.StringVar(&r.kubeconfig, "kubeconfig", "",
-		"`FILE` of a cluster to work in, with rights to make nodes, namespaces and claims")
-	flags.BoolVar(&r.embedded, "embedded", false, "start an API server of our own on loopback, instead of --kubeconfig")
-	flags.StringVar(&r.kubernetes, "kubernetes", "", "`VERSION` of the API server that --embedded starts, such as "+
-		"v1.34.3\n(default: what is there, else "+apiserver.DefaultVersion+"); it is built once if it is not there, which "+
-		"needs Go")
+	r.server.flags(flags)
 }
 
 func (r *request) checkFlags(flags *flag.FlagSet) {
@@ -135,6 +126,9 @@ func (r *request) parse(flags *flag.FlagSet, args []string) error {
 	if _, err := r.cases(nil); err != nil || r.list {
 		return err
 	}
+	if err := r.server.complete(); err != nil {
+		return err
+	}
 	return r.complete()
 }
 
@@ -143,10 +137,6 @@ func (r *request) complete() error {
 	switch {
 	case r.driver == "":
 		return errors.New("--driver is missing: the driver's name")
-	case r.embedded == (r.kubeconfig != ""):
-		return errors.New("say either --kubeconfig, or --embedded for an API server of our own")
-	case r.kubernetes != "" && !r.embedded:
-		return errors.New("--kubernetes is for --embedded")
 	case r.stop != "" && r.start == "" && r.restart == "":
 		return errors.New("--stop needs --start: a driver that cannot be started again is not stopped")
 	case r.kill != "" && (r.start == "" || r.stop == ""):

@@ -86,16 +86,13 @@ func (r *request) greet(out io.Writer, cases int, node string) error {
 }
 
 func (s *setting) open(ctx context.Context, r *request, stderr io.Writer) error {
-	var err error
-	if s.root, err = os.MkdirTemp("", "d"); err != nil { // a short name: paths of sockets are limited
-		return fmt.Errorf("make a directory: %w", err)
+	root, err := shortDir()
+	if s.root = root; err != nil {
+		return err
 	}
-	kubeconfig := r.kubeconfig
-	if r.embedded {
-		if err := s.serve(ctx, r, stderr); err != nil {
-			return err
-		}
-		kubeconfig = s.server.Kubeconfig
+	kubeconfig, server, err := r.server.open(ctx, stderr)
+	if s.server = server; err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -106,9 +103,6 @@ func (s *setting) open(ctx context.Context, r *request, stderr io.Writer) error 
 	dirs, err := s.directories(r)
 	if err != nil {
 		return err
-	}
-	if kubeconfig, err = filepath.Abs(kubeconfig); err != nil {
-		return fmt.Errorf("find the kubeconfig: %w", err)
 	}
 	if r.verb == "fault" {
 		if kubeconfig, err = s.between(r, kubeconfig); err != nil {
@@ -127,21 +121,13 @@ func (s *setting) open(ctx context.Context, r *request, stderr io.Writer) error 
 	return nil
 }
 
-// serve starts an API server of our own.
-func (s *setting) serve(ctx context.Context, r *request, stderr io.Writer) error {
-	programs, err := apiserver.Find(ctx, apiserver.Search{
-		Version: r.kubernetes, Environment: os.Getenv,
-		Say: func(line string) { _, _ = fmt.Fprintln(stderr, line) }, // it is only progress
-	})
+// shortDir makes a directory with a short name: paths of sockets are limited.
+func shortDir() (string, error) {
+	dir, err := os.MkdirTemp("", "d")
 	if err != nil {
-		return fmt.Errorf("--embedded: %w", err)
+		return "", fmt.Errorf("make a directory: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	if s.server, err = apiserver.Start(ctx, apiserver.Options{Programs: programs}); err != nil {
-		return fmt.Errorf("--embedded: %w", err)
-	}
-	return nil
+	return dir, nil
 }
 
 // between starts a proxy that can be a bad API server, and returns the kubeconfig that leads through it.

@@ -75,7 +75,7 @@ func TestExitCodesAndReportsAreForMachines(t *testing.T) {
 		"two API servers":             append(quick(tiny(""), "--embedded"), "--kubeconfig", kubeconfig),
 		"a case that is none":         tiny("").args("check", "--run", "^no-such-case$"),
 		"an API server that is none":  {"check", "--driver", "a", "--start", "b", "--kubeconfig", "/no/such/file"},
-		"what comes later":            {"load"},
+		"load of nothing":             {"load"},
 		"nothing at all":              {},
 		"a report that nobody writes": quick(tiny(""), "-o", "pdf"),
 	} {

@@ -23,8 +23,8 @@ import (
 
 // What all tests share; set once by TestMain.
 var (
-	sanity, dragoman, tinydriver string // programs
-	kubeconfig                   string // of an API server for all runs that do not start one of their own
+	sanity, dragoman, tinydriver, noopdriver string // programs
+	kubeconfig                               string // of an API server for all runs that do not start one of their own
 )
 
 func TestMain(m *testing.M) {
@@ -50,10 +50,10 @@ func run(m *testing.M) (code int, err error) {
 	// What is not there has to be built.
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 	defer cancel()
-	tinydriver = filepath.Join(dir, "tinydriver")
-	build := exec.CommandContext(ctx, "go", "build", "-o", tinydriver, "../tinydriver")
+	tinydriver, noopdriver = filepath.Join(dir, "tinydriver"), filepath.Join(dir, "noopdriver")
+	build := exec.CommandContext(ctx, "go", "build", "-o", dir, "../tinydriver", "../noopdriver")
 	if output, err := build.CombinedOutput(); err != nil {
-		return 0, fmt.Errorf("build the tiny driver: %w\n%s", err, output)
+		return 0, fmt.Errorf("build the drivers: %w\n%s", err, output)
 	}
 	programs, err := apiserver.Find(ctx, apiserver.Search{
 		Environment: os.Getenv, Say: func(line string) { fmt.Fprintln(os.Stderr, line) },

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -97,16 +98,16 @@ func (c *Cluster) ClaimNamed(ctx context.Context, name string, a Allocation) (ku
 	if err != nil {
 		return kubelet.Claim{}, fmt.Errorf("make the claim %s: %w", name, err)
 	}
-	pod, err := c.Client.CoreV1().Pods(c.Namespace).Create(ctx, c.pod(name), metav1.CreateOptions{})
+	pod, err := c.reserve(ctx, name)
 	if err != nil {
-		return kubelet.Claim{}, fmt.Errorf("make a pod for the claim %s: %w", name, err)
+		return kubelet.Claim{}, err
 	}
 	object.Status = resourceapi.ResourceClaimStatus{
 		Allocation: &resourceapi.AllocationResult{
 			Devices:      resourceapi.DeviceAllocationResult{Results: a.Results, Config: a.Configs},
 			NodeSelector: c.nodeSelector(),
 		},
-		ReservedFor: []resourceapi.ResourceClaimConsumerReference{{Resource: "pods", Name: pod.Name, UID: pod.UID}},
+		ReservedFor: []resourceapi.ResourceClaimConsumerReference{pod},
 	}
 	if object, err = claims.UpdateStatus(ctx, object, metav1.UpdateOptions{}); err != nil {
 		return kubelet.Claim{}, fmt.Errorf("allocate the claim %s: %w", name, err)
@@ -114,6 +115,37 @@ func (c *Cluster) ClaimNamed(ctx context.Context, name string, a Allocation) (ku
 	c.hold(name, a.Results)
 	return kubelet.Claim{Namespace: object.Namespace, Name: object.Name, UID: object.UID},
 		kept(object.Status.Allocation.Devices.Results, a.Results)
+}
+
+// Claims makes a claim for each allocation, many at once; they are in the order of the allocations.
+func (c *Cluster) Claims(ctx context.Context, name string, allocations []Allocation) ([]kubelet.Claim, error) {
+	claims := make([]kubelet.Claim, len(allocations))
+	making, ctx := errgroup.WithContext(ctx)
+	making.SetLimit(claimsAtOnce)
+	for i, a := range allocations {
+		making.Go(func() (err error) {
+			claims[i], err = c.Claim(ctx, name, a)
+			return err
+		})
+	}
+	return claims, making.Wait()
+}
+
+// claimsAtOnce keeps an API server busy and not more.
+const claimsAtOnce = 24
+
+// reserve makes the pod that uses a claim, and returns how the claim refers to it.
+func (c *Cluster) reserve(ctx context.Context, name string) (resourceapi.ResourceClaimConsumerReference, error) {
+	pod := resourceapi.ResourceClaimConsumerReference{Resource: "pods", Name: name, UID: uuid.NewUUID()}
+	if c.noPods {
+		return pod, nil
+	}
+	object, err := c.Client.CoreV1().Pods(c.Namespace).Create(ctx, c.pod(name), metav1.CreateOptions{})
+	if err != nil {
+		return pod, fmt.Errorf("make a pod for the claim %s: %w", name, err)
+	}
+	pod.UID = object.UID
+	return pod, nil
 }
 
 // ErrDropped says that the API server did not keep what was written, because a feature of it is off.

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 )
@@ -25,6 +26,9 @@ type Options struct {
 	Driver     string
 	// Node is the node's name; one is made up, with an object of its own, if it is "" or not in the cluster.
 	Node string
+	// NoPods says that nobody takes a reservation back whose pod is not there, because no controllers run: then claims are
+	// reserved for pods that are not made.
+	NoPods bool
 }
 
 // Cluster is an API server with a node, and a namespace for claims.
@@ -35,6 +39,7 @@ type Cluster struct {
 	Client    kubernetes.Interface
 
 	madeNode bool
+	noPods   bool
 
 	mutex sync.Mutex
 	names int
@@ -44,21 +49,47 @@ type Cluster struct {
 
 // Connect makes the node, if it is not there, and the namespace.
 func Connect(ctx context.Context, options Options) (*Cluster, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", options.Kubeconfig)
+	client, err := connect(options.Kubeconfig)
 	if err != nil {
-		return nil, fmt.Errorf("read the kubeconfig %s: %w", options.Kubeconfig, err)
-	}
-	config.QPS = -1 // the API server's own fairness limits us
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("make a client for %s: %w", config.Host, err)
+		return nil, err
 	}
 	return With(ctx, client, options)
 }
 
+// Version returns the version of the API server that a kubeconfig leads to, such as v1.34.3.
+func Version(kubeconfig string) (string, error) {
+	client, err := connect(kubeconfig)
+	if err != nil {
+		return "", err
+	}
+	version, err := client.Discovery().ServerVersion()
+	if err != nil {
+		return "", fmt.Errorf("ask the API server for its version: %w", err)
+	}
+	return version.GitVersion, nil
+}
+
+func connect(kubeconfig string) (kubernetes.Interface, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("read the kubeconfig %s: %w", kubeconfig, err)
+	}
+	config.QPS = -1 // the API server's own fairness limits us
+	// What is quickest to encode: tests make thousands of objects beside the driver that they measure.
+	config.ContentType = runtime.ContentTypeProtobuf
+	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("make a client for %s: %w", config.Host, err)
+	}
+	return client, nil
+}
+
 // With is Connect for a client that is there already.
 func With(ctx context.Context, client kubernetes.Interface, options Options) (*Cluster, error) {
-	c := &Cluster{Driver: options.Driver, Node: options.Node, Client: client, held: map[string][]held{}}
+	c := &Cluster{
+		Driver: options.Driver, Node: options.Node, Client: client, noPods: options.NoPods, held: map[string][]held{},
+	}
 	if err := c.findNode(ctx); err != nil {
 		return nil, err
 	}

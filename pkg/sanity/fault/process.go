@@ -5,10 +5,10 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
+
+	"example.com/dragoman/pkg/sanity/footprint"
 )
 
 // usage is what a process has of the machine.
@@ -57,30 +57,11 @@ func (u usage) grown(before usage) []string {
 
 // usageOf reads what a process has; metrics is an address in the form of Prometheus, or empty.
 func usageOf(ctx context.Context, pid int, metrics string) (usage, error) {
-	u := usage{}
-	process := filepath.Join("/proc", strconv.Itoa(pid))
-	status, err := os.ReadFile(filepath.Join(process, "status"))
+	has, err := footprint.Of(pid)
 	if err != nil {
-		return u, fmt.Errorf("look at the driver's process: %w", err)
+		return usage{}, fmt.Errorf("look at the driver: %w", err)
 	}
-	for line := range strings.Lines(string(status)) {
-		name, value, _ := strings.Cut(line, ":")
-		number, _, _ := strings.Cut(strings.TrimSpace(value), " ")
-		switch name {
-		case "VmRSS":
-			u.memory, err = strconv.Atoi(number)
-		case "Threads":
-			u.threads, err = strconv.Atoi(number)
-		}
-		if err != nil {
-			return u, fmt.Errorf("read %s of the driver's process: %w", name, err)
-		}
-	}
-	files, err := os.ReadDir(filepath.Join(process, "fd"))
-	if err != nil {
-		return u, fmt.Errorf("look at the driver's open files: %w", err)
-	}
-	u.openFiles = len(files)
+	u := usage{memory: int(has.RSS >> 10), threads: has.Threads, openFiles: has.OpenFiles}
 	if metrics != "" {
 		u.goroutines, err = goroutines(ctx, metrics)
 	}

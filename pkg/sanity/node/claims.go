@@ -126,6 +126,11 @@ func sameDevice(a, b kubelet.Device) bool {
 // Container returns what a container runtime makes of the CDI IDs of a driver's answer, with all files of the CDI
 // directory valid. An answer without CDI IDs is a container without changes.
 func (n *Node) Container(prepared kubelet.Prepared) (specs.Spec, error) {
+	return n.Inject(prepared.IDs()...)
+}
+
+// Inject returns what a container runtime makes of these CDI IDs.
+func (n *Node) Inject(ids ...string) (specs.Spec, error) {
 	cache, err := cdi.NewCache(cdi.WithSpecDirs(n.Dirs.CDI), cdi.WithAutoRefresh(false))
 	if err != nil {
 		return specs.Spec{}, fmt.Errorf("read the CDI directory %s: %w", n.Dirs.CDI, err)
@@ -134,10 +139,10 @@ func (n *Node) Container(prepared kubelet.Prepared) (specs.Spec, error) {
 		return specs.Spec{}, fmt.Errorf("the CDI file %s is not valid: %w", path, errors.Join(problems...))
 	}
 	var container specs.Spec
-	if len(prepared.IDs()) == 0 {
+	if len(ids) == 0 {
 		return container, nil
 	}
-	unresolved, err := cache.InjectDevices(&container, prepared.IDs()...)
+	unresolved, err := cache.InjectDevices(&container, ids...)
 	if len(unresolved) > 0 {
 		return specs.Spec{}, fmt.Errorf("no file in %s has the CDI devices %s", n.Dirs.CDI, strings.Join(unresolved, ", "))
 	}

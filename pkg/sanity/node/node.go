@@ -61,9 +61,9 @@ func (n *Node) Unmet(need suite.Need) string {
 // Tree makes directories for a driver below root, with short names: paths of sockets are limited to 107 bytes.
 func Tree(root, driver string) (subject.Dirs, error) {
 	d := subject.Dirs{
-		Kubelet:  filepath.Join(root, "kubelet"),
-		Registry: filepath.Join(root, "kubelet", "plugins_registry"),
-		Plugin:   filepath.Join(root, "kubelet", "plugins", driver),
+		Kubelet:  filepath.Join(root, "k"),
+		Registry: filepath.Join(root, "k", "plugins_registry"),
+		Plugin:   filepath.Join(root, "k", "plugins", driver),
 		CDI:      filepath.Join(root, "cdi"),
 		State:    filepath.Join(root, "state"),
 	}

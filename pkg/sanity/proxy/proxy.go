@@ -120,6 +120,9 @@ func (p *Proxy) Close() error {
 	p.cut()
 	p.mutex.Unlock()
 	err := p.server.Close()
+	if errors.Is(err, net.ErrClosed) { // the listener is, by refuse; the server may not have noticed yet
+		err = nil
+	}
 	p.serving.Wait()
 	return errors.Join(err, p.port.close())
 }

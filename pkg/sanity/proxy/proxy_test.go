@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -150,8 +151,15 @@ func TestAFaultMeetsOnlyTheRequestsItIsMeantFor(t *testing.T) {
 	if _, err := pods.Create(t.Context(), &corev1.Pod{}, metav1.CreateOptions{}); !apierrors.IsInternalError(err) {
 		t.Errorf("create: %v", err)
 	}
-	want := map[Request]int{{"get", "pods"}: 1, {"create", "pods"}: 1}
-	if got := p.Requests(); len(got) != 2 || got[Request{"get", "pods"}] != 1 || got[Request{"create", "pods"}] != 1 {
+	_, err := pods.Create(t.Context(), &corev1.Pod{}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	if !apierrors.IsInternalError(err) {
+		t.Errorf("create as a dry run: %v", err)
+	}
+	want := map[Request]int{
+		{Verb: "get", Resource: "pods"}: 1, {Verb: "create", Resource: "pods"}: 1,
+		{Verb: "create", Resource: "pods", DryRun: true}: 1,
+	}
+	if got := p.Requests(); !maps.Equal(got, want) {
 		t.Errorf("counted %v, expected %v", got, want)
 	}
 }
@@ -240,23 +248,26 @@ func TestTheDriverHoldsNoneOfTheCallersRights(t *testing.T) {
 }
 
 func TestRequestsAreNamedAsRBACNamesThem(t *testing.T) {
-	for url, want := range map[string]Request{
-		"GET /api/v1/nodes":                                                        {"list", "nodes"},
-		"GET /api/v1/nodes/a":                                                      {"get", "nodes"},
-		"GET /api/v1/namespaces/a":                                                 {"get", "namespaces"},
-		"GET /api/v1/namespaces/a/pods?watch=true":                                 {"watch", "pods"},
-		"PATCH /api/v1/namespaces/a/pods/b/status":                                 {"patch", "pods/status"},
-		"GET /apis/resource.k8s.io/v1/namespaces/a/resourceclaims/b":               {"get", "resourceclaims"},
-		"DELETE /apis/resource.k8s.io/v1/resourceslices?fieldSelector=spec.driver": {"deletecollection", "resourceslices"},
-		"DELETE /apis/resource.k8s.io/v1/resourceslices/a":                         {"delete", "resourceslices"},
-		"PUT /apis/resource.k8s.io/v1/resourceslices/a":                            {"update", "resourceslices"},
-		"POST /apis/resource.k8s.io/v1/resourceslices":                             {"create", "resourceslices"},
-		"GET /version":                 {"get", "/version"},
-		"GET /apis/resource.k8s.io/v1": {"get", "/apis/resource.k8s.io/v1"},
+	for url, want := range map[string]string{
+		"GET /api/v1/nodes":                                                        "list nodes",
+		"GET /api/v1/nodes/a":                                                      "get nodes",
+		"GET /api/v1/namespaces/a":                                                 "get namespaces",
+		"GET /api/v1/namespaces/a/pods?watch=true":                                 "watch pods",
+		"PATCH /api/v1/namespaces/a/pods/b/status":                                 "patch pods/status",
+		"GET /apis/resource.k8s.io/v1/namespaces/a/resourceclaims/b":               "get resourceclaims",
+		"DELETE /apis/resource.k8s.io/v1/resourceslices?fieldSelector=spec.driver": "deletecollection resourceslices",
+		"DELETE /apis/resource.k8s.io/v1/resourceslices/a":                         "delete resourceslices",
+		"PUT /apis/resource.k8s.io/v1/resourceslices/a":                            "update resourceslices",
+		"POST /apis/resource.k8s.io/v1/resourceslices":                             "create resourceslices",
+		"GET /version":                 "get /version",
+		"GET /apis/resource.k8s.io/v1": "get /apis/resource.k8s.io/v1",
+		"POST /apis/resource.k8s.io/v1/resourceslices?dryRun=All":           "create resourceslices (dry run)",
+		"PUT /apis/resource.k8s.io/v1/resourceslices/a?dryRun=All&force=no": "update resourceslices (dry run)",
+		"GET /api/v1/nodes/a?dryRun=All":                                    "get nodes",
 	} {
 		method, target, _ := strings.Cut(url, " ")
-		if got := requestOf(httptest.NewRequestWithContext(t.Context(), method, target, nil)); got != want {
-			t.Errorf("%s: %v, expected %v", url, got, want)
+		if got := requestOf(httptest.NewRequestWithContext(t.Context(), method, target, nil)); got.String() != want {
+			t.Errorf("%s: %v, expected %s", url, got, want)
 		}
 	}
 }

@@ -7,7 +7,19 @@ import (
 )
 
 // Request is a kind of request as RBAC names it. A request for no resource, like /version, has its path instead.
-type Request struct{ Verb, Resource string }
+type Request struct {
+	Verb, Resource string
+	// DryRun is set for a write that is only tried: it changes nothing. To faults it is a write as any other.
+	DryRun bool
+}
+
+// String is like "create resourceslices" or "create resourceslices (dry run)".
+func (r Request) String() string {
+	if r.DryRun {
+		return r.Verb + " " + r.Resource + " (dry run)"
+	}
+	return r.Verb + " " + r.Resource
+}
 
 func requestOf(r *http.Request) Request {
 	resource, named, ok := resourceOf(r.URL.Path)
@@ -18,7 +30,8 @@ func requestOf(r *http.Request) Request {
 		http.MethodPost: "create", http.MethodPut: "update", http.MethodPatch: "patch", http.MethodDelete: "delete",
 		http.MethodGet: "get", http.MethodHead: "get",
 	}[r.Method]
-	watch := r.URL.Query().Get("watch")
+	query := r.URL.Query()
+	watch := query.Get("watch")
 	switch {
 	case verb == "get" && (watch == "true" || watch == "1"):
 		verb = "watch"
@@ -27,7 +40,7 @@ func requestOf(r *http.Request) Request {
 	case verb == "delete" && !named:
 		verb = "deletecollection"
 	}
-	return Request{Verb: verb, Resource: resource}
+	return Request{Verb: verb, Resource: resource, DryRun: r.Method != http.MethodGet && query.Get("dryRun") != ""}
 }
 
 // resourceOf reads /api/VERSION/… and /apis/GROUP/VERSION/…, with or without namespaces/NAMESPACE.

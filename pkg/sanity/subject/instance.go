@@ -108,6 +108,17 @@ func (i *Instance) Stop(ctx context.Context) error {
 	return i.Wait(ctx)
 }
 
+// End asks the driver to end and waits until it has. How it ends does not matter: a driver that is asked in its first
+// second may say that it did not get what it was waiting for.
+func (i *Instance) End(ctx context.Context) error {
+	ran := !i.Ended()
+	err := i.Stop(ctx)
+	if ran && i.command != nil && i.Ended() {
+		return nil
+	}
+	return err
+}
+
 // Wait waits until the process has ended, by itself or asked before, and returns how.
 func (i *Instance) Wait(ctx context.Context) error {
 	select {

@@ -37,6 +37,8 @@ type Options struct {
 	Start string
 	// Stop, Kill and Restart are command lines for drivers that run elsewhere.
 	Stop, Kill, Restart string
+	// Environment is added to what the driver's commands find in their environment: "NAME=value".
+	Environment []string
 	// Output gets what the driver says, besides its log; may be nil.
 	Output io.Writer
 }
@@ -106,7 +108,7 @@ func (s *Subject) Restart(ctx context.Context) error {
 		return nil
 	}
 	for _, i := range s.Running() {
-		if err := i.Stop(ctx); err != nil {
+		if err := i.End(ctx); err != nil {
 			return err
 		}
 	}
@@ -130,7 +132,7 @@ func (s *Subject) Close(ctx context.Context) error {
 // environment is what the driver's commands find in their environment, besides that of this process.
 func (s *Subject) environment(instance string) []string {
 	o, d := s.options, s.options.Dirs
-	return append(os.Environ(),
+	return append(append(os.Environ(), o.Environment...),
 		"DRA_SANITY_DRIVER="+o.Driver, "DRA_SANITY_NODE="+o.Node, "DRA_SANITY_KUBECONFIG="+o.Kubeconfig,
 		"DRA_SANITY_KUBELET_DIR="+d.Kubelet, "DRA_SANITY_REGISTRY_DIR="+d.Registry, "DRA_SANITY_PLUGIN_DIR="+d.Plugin,
 		"DRA_SANITY_CDI_DIR="+d.CDI, "DRA_SANITY_STATE_DIR="+d.State, "DRA_SANITY_INSTANCE="+instance)
@@ -140,10 +142,19 @@ func (s *Subject) environment(instance string) []string {
 // the output open for as long as it runs.
 const outputDelay = 100 * time.Millisecond
 
-// command runs a command line to its end.
+// Run runs a command line for sh to its end, with the environment of the driver's commands and these variables more.
+// What it says is in the error if there is one.
+func (s *Subject) Run(ctx context.Context, line string, environment ...string) error {
+	return s.run(ctx, append(s.environment(""), environment...), line)
+}
+
 func (s *Subject) command(ctx context.Context, instance, line string) error {
+	return s.run(ctx, s.environment(instance), line)
+}
+
+func (s *Subject) run(ctx context.Context, environment []string, line string) error {
 	c := exec.CommandContext(ctx, "sh", "-c", line)
-	c.Env = s.environment(instance)
+	c.Env = environment
 	c.WaitDelay = outputDelay
 	if output, err := c.CombinedOutput(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 		return fmt.Errorf("%q: %w: %s", line, err, strings.TrimSpace(string(output)))

@@ -114,6 +114,7 @@ func TestHowADriverEnds(t *testing.T) {
 	end := map[string]func(context.Context, *subject.Instance) error{
 		"stop": func(ctx context.Context, i *subject.Instance) error { return i.Stop(ctx) },
 		"kill": func(ctx context.Context, i *subject.Instance) error { return i.Kill(ctx) },
+		"end":  func(ctx context.Context, i *subject.Instance) error { return i.End(ctx) },
 	}
 	cases := map[string]struct {
 		command, how string
@@ -122,6 +123,8 @@ func TestHowADriverEnds(t *testing.T) {
 		"stopped, it ends with success":               {fmt.Sprintf(trap, 0), "stop", "", "asked"},
 		"stopped, it ends with an error":              {fmt.Sprintf(trap, 3), "stop", "exit status 3", "asked"},
 		"stopped, it knows no signal":                 {"echo ready; exec sleep 1000", "stop", "signal: terminated", ""},
+		"ended, it may end with an error":             {fmt.Sprintf(trap, 3), "end", "", "asked"},
+		"ended after its end, that is told":           {"echo ready", "end", "has ended already", ""},
 		"killed, it is not asked":                     {fmt.Sprintf(trap, 0), "kill", "", ""},
 		"stopped after its end, that is told":         {"echo ready", "stop", "has ended already", ""},
 		"killed after its end, that is what we asked": {"echo ready", "kill", "", ""},

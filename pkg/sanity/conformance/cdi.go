@@ -5,6 +5,9 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"example.com/dragoman/pkg/sanity/kubelet"
 	"example.com/dragoman/pkg/sanity/node"
 	"example.com/dragoman/pkg/sanity/suite"
 )
@@ -59,18 +62,25 @@ func (s *subject) idsMeanOneThing(t *suite.T) {
 	plugin, device := s.plugin(t), s.Free(t, 1)
 	one := s.Claim(t, "one", s.Cluster.Allocate(device...))
 	two := s.Claim(t, "two", s.Cluster.Allocate(device...))
-	first := s.Prepare(t, plugin, one)
-	before, err := s.Container(first)
-	t.Must(err, "make the container of the first claim")
+	before := s.meanings(t, s.Prepare(t, plugin, one))
 	s.Unprepare(t, plugin, one)
-	second := s.Prepare(t, plugin, two)
-	after, err := s.Container(second)
-	t.Must(err, "make the container of the second claim")
-	for _, id := range first.IDs() {
-		if slices.Contains(second.IDs(), id) && !reflect.DeepEqual(before, after) {
+	for id, after := range s.meanings(t, s.Prepare(t, plugin, two)) {
+		// One that every claim gets may well be used again.
+		if first, again := before[id]; again && !reflect.DeepEqual(first, after) {
 			t.Errorf("the CDI ID %s stands for other edits in the next claim; make the claim's UID part of its name", id)
 		}
 	}
+}
+
+// meanings is what each CDI ID of an answer makes of a container.
+func (s *subject) meanings(t *suite.T, prepared kubelet.Prepared) map[string]specs.Spec {
+	meanings := map[string]specs.Spec{}
+	for _, id := range prepared.IDs() {
+		container, err := s.Inject(id)
+		t.Must(err, "make a container with %s", id)
+		meanings[id] = container
+	}
+	return meanings
 }
 
 func (s *subject) filesComeBack(t *suite.T) {

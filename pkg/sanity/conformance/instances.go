@@ -45,7 +45,7 @@ func (s *subject) twoInstancesShareClaims(t *suite.T) {
 	claims := s.Exclusive(t, "claim", 1)
 	first := s.Prepare(t, older, claims)
 	instance, newer := s.SecondInstance(t)
-	defer func() { t.Must(instance.Stop(t.Context()), "stop the second instance") }()
+	defer func() { t.Must(instance.End(t.Context()), "stop the second instance") }()
 	s.Same(t, "from the second instance", first, s.Prepare(t, newer, claims))
 	s.Unprepare(t, newer, claims)
 	// And the other way round.
@@ -60,7 +60,7 @@ func (s *subject) twoInstancesOneOwner(t *suite.T) {
 	owner := s.Claim(t, "owner", s.Cluster.Allocate(device...))
 	second := s.Claim(t, "second", s.Cluster.Allocate(device...))
 	instance, newer := s.SecondInstance(t)
-	defer func() { t.Must(instance.Stop(t.Context()), "stop the second instance") }()
+	defer func() { t.Must(instance.End(t.Context()), "stop the second instance") }()
 	s.Prepare(t, older, owner)
 	s.refused(t, newer, second, owner, device[0])
 	s.Unprepare(t, newer, owner)
@@ -75,7 +75,7 @@ func (s *subject) updateWithoutAGap(t *suite.T) {
 	old := s.Subject.Running()
 	_, newer := s.SecondInstance(t)
 	for _, instance := range old {
-		t.Must(instance.Stop(t.Context()), "stop the old instance")
+		t.Must(instance.End(t.Context()), "stop the old instance")
 	}
 	t.Until(node.Patience, "the old instance is gone from the registry", s.onlyInstance(newer))
 	s.Same(t, "after the update", first, s.Prepare(t, newer, claim))

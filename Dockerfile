@@ -57,13 +57,13 @@ COPY pkg/ pkg/
 # The flags of "make build".
 FROM source AS builder
 ARG VERSION=0.1.0-dev
-RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false \
+RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags grpcnotrace \
       -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=v${VERSION}" \
       -o /out/ ./cmd/dragoman
 
 FROM source AS nvml-builder
 ARG VERSION=0.1.0-dev
-RUN CGO_ENABLED=1 go build -trimpath -buildvcs=false \
+RUN CGO_ENABLED=1 go build -trimpath -buildvcs=false -tags grpcnotrace \
       -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=v${VERSION}" \
       -o /out/ ./cmd/dragoman github.com/NVIDIA/nvidia-container-toolkit/cmd/nvidia-cdi-hook
 

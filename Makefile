@@ -26,7 +26,10 @@ export CGO_CFLAGS ?= -g -O2 -w
 MODULES := . e2e e2e/nodeimage
 LDFLAGS := -s -w -X k8s.io/component-base/version.gitVersion=v$(VERSION)
 CDI_HOOK := github.com/NVIDIA/nvidia-container-toolkit/cmd/nvidia-cdi-hook
-GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false
+# Without gRPC's tracing pages, which nothing here serves: their templates call methods by names that the linker cannot
+# know, so that it would keep every method of every type. That is a third of the program.
+TAGS := grpcnotrace
+GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags $(TAGS)
 # What the tests have shown of the fault table.
 MATRIX  := bin/matrix
 RESULTS := bin/results
@@ -92,7 +95,7 @@ unit: gcc matrix ## unit tests with the race detector
 	@$(MATRIX) print -part $(RESULTS)/unit
 
 .PHONY: e2e
-e2e: build build-nvml build-fake build-failpoints build-race matrix $(HELM) ## process and end-to-end tests on a kind cluster of their own
+e2e: build build-nvml build-fake build-failpoints build-race matrix strace $(HELM) ## process and end-to-end tests on a kind cluster of their own
 	@trap '[ -n "$(KEEP)" ] || $(DEMO) --name $(E2E_CLUSTER) down' EXIT; \
 	$(DEMO) --name $(E2E_CLUSTER) up; \
 	eval "$$(bin/nodeimage env --cache $(CACHE) --name $(E2E_CLUSTER))"; \
@@ -112,6 +115,11 @@ matrix: # counts which rows of the fault table the tests have shown
 .PHONY: gpu-check
 gpu-check: build-nvml ## on a machine with NVIDIA GPUs: what the backend sees and does there; changes nothing (ARGS=--help)
 	@go run ./cmd/gpucheck --cdi-hook $(CURDIR)/bin/nvml/nvidia-cdi-hook $(ARGS)
+
+.PHONY: bench
+bench: build strace ## how fast dragoman is, beside a driver that does nothing; under 15 minutes; writes e2e/bench/RESULTS.md
+	@cd e2e && $(GOBUILD) -o $(CURDIR)/bin/ ./bench ./noopdriver
+	@bin/bench
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (30s)
@@ -136,7 +144,7 @@ build: ## the programs, into bin/
 
 build-nvml: gcc ## the programs for nodes with NVIDIA GPUs, into bin/nvml/; they need cgo and glibc
 	@mkdir -p bin/nvml
-	@CGO_ENABLED=1 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/nvml/ \
+	@CGO_ENABLED=1 go build -trimpath -buildvcs=false -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/nvml/ \
 	  ./cmd/dragoman $(CDI_HOOK)
 
 .PHONY: build-fake
@@ -152,13 +160,17 @@ build-race: gcc # the driver with the race detector, and from the packages that 
 
 .PHONY: build-failpoints
 build-failpoints: # the driver that a test can let fail or die between any two of its steps
-	@$(GOBUILD) -tags failpoints -ldflags '$(LDFLAGS)' -o bin/failpoints/ ./cmd/dragoman
+	@$(GOBUILD) -tags failpoints,$(TAGS) -ldflags '$(LDFLAGS)' -o bin/failpoints/ ./cmd/dragoman
 
 image-nvml: build-nvml ## the same for NVIDIA GPUs, dragoman:$(VERSION)-nvml, with the binaries of bin/nvml/
 	docker build --target nvml-prebuilt -t dragoman:$(VERSION)-nvml .
 
 image: build ## the driver's image, dragoman:$(VERSION), with the binary of bin/
 	docker build --target prebuilt -t dragoman:$(VERSION) .
+
+.PHONY: strace
+strace: # counts system calls
+	@command -v strace >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq strace; }
 
 .PHONY: gcc
 gcc: # the race detector needs a C compiler

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -26,7 +27,8 @@ var mayImport = map[string][]string{
 	"pkg/checkpoint":        {"pkg/dir"},
 	"pkg/cdi":               {"pkg/dir"},
 	"pkg/telemetry":         {},
-	"pkg/publish":           {},
+	"pkg/equal":             {},
+	"pkg/publish":           {"pkg/equal"},
 	"pkg/claim":             {"api/gpu/v1alpha1"},
 	"pkg/device":            {"api/gpu/v1alpha1"},
 	"pkg/device/devicetest": {"pkg/device"},
@@ -40,7 +42,7 @@ var mayImport = map[string][]string{
 	"pkg/device/nvml/nvmltest":   {},
 	"pkg/device/nvml/sharing":    {"api/gpu/v1alpha1", "pkg/device/nvml/driverroot"},
 	"pkg/device/nvml/xid":        {},
-	"pkg/inventory":              {"pkg/device"},
+	"pkg/inventory":              {"pkg/device", "pkg/equal"},
 	"pkg/prepare":                {"pkg/device", "pkg/claim", "pkg/cdi", "pkg/checkpoint", "pkg/failpoint"},
 	"pkg/doctor":                 {"pkg/device"},
 	"pkg/driver":                 {"pkg/inventory", "pkg/publish", "pkg/claim", "pkg/prepare", "pkg/device"},
@@ -48,10 +50,16 @@ var mayImport = map[string][]string{
 	"pkg/sanity/gobuild":         {},
 	"pkg/sanity/proxy":           {},
 	"pkg/sanity/history":         {},
-	"pkg/sanity/kubelet":         {},
-	"pkg/sanity/suite":           {},
-	"pkg/sanity/subject":         {},
-	"pkg/sanity/cluster":         {"pkg/sanity/kubelet"},
+	"pkg/sanity/figures":         {},
+	"pkg/sanity/footprint":       {"pkg/sanity/figures"},
+	"pkg/sanity/load": {
+		"pkg/sanity/kubelet", "pkg/sanity/subject", "pkg/sanity/cluster", "pkg/sanity/node", "pkg/sanity/proxy",
+		"pkg/sanity/figures", "pkg/sanity/footprint",
+	},
+	"pkg/sanity/kubelet": {},
+	"pkg/sanity/suite":   {},
+	"pkg/sanity/subject": {},
+	"pkg/sanity/cluster": {"pkg/sanity/kubelet"},
 	"pkg/sanity/node": {
 		"pkg/sanity/kubelet", "pkg/sanity/suite", "pkg/sanity/subject", "pkg/sanity/cluster",
 	},
@@ -60,11 +68,12 @@ var mayImport = map[string][]string{
 	},
 	"pkg/sanity/fault": {
 		"pkg/sanity/kubelet", "pkg/sanity/suite", "pkg/sanity/subject", "pkg/sanity/cluster", "pkg/sanity/node",
-		"pkg/sanity/proxy", "pkg/sanity/history",
+		"pkg/sanity/proxy", "pkg/sanity/history", "pkg/sanity/footprint",
 	},
 	"cmd/dra-sanity": { // knows nothing of the driver's rooms
 		"pkg/sanity/apiserver", "pkg/sanity/cluster", "pkg/sanity/conformance", "pkg/sanity/fault", "pkg/sanity/kubelet",
-		"pkg/sanity/node", "pkg/sanity/proxy", "pkg/sanity/subject", "pkg/sanity/suite",
+		"pkg/sanity/figures", "pkg/sanity/load", "pkg/sanity/node", "pkg/sanity/proxy", "pkg/sanity/subject",
+		"pkg/sanity/suite",
 	},
 	"cmd/gpucheck": { // the prepare river on one machine
 		"pkg/device/nvml", "pkg/device", "pkg/prepare", "pkg/claim", "pkg/cdi", "pkg/checkpoint", "api/gpu/v1alpha1",
@@ -157,16 +166,39 @@ func TestEachOutsideLibraryHasOneDoor(t *testing.T) {
 
 // TestTheBinaryKeepsOutHeavyLibraries names what must not come in by accident.
 func TestTheBinaryKeepsOutHeavyLibraries(t *testing.T) {
-	out, err := exec.Command("go", "list", "-deps", module+"cmd/dragoman").Output()
+	out, err := exec.Command("go", "list", "-deps", "-tags", tags(t), module+"cmd/dragoman").Output()
 	if err != nil {
 		t.Fatalf("list the dependencies of cmd/dragoman: %v", err)
 	}
 	for dependency := range strings.FieldsSeq(string(out)) {
-		for _, heavy := range []string{"k8s.io/kubernetes/", "testing/", "github.com/google/go-cmp/"} {
+		for _, heavy := range []string{"k8s.io/kubernetes/", "testing/", "github.com/google/go-cmp/", "html/template/"} {
 			if strings.HasPrefix(dependency+"/", heavy) {
 				t.Errorf("cmd/dragoman depends on %s; go list -deps -f '{{.ImportPath}}: {{.Imports}}' says through what",
 					dependency)
 			}
 		}
 	}
+}
+
+// tags returns the build tags of the programs. What "docker build" compiles must have the same ones.
+func tags(t *testing.T) string {
+	t.Helper()
+	makefile, err := os.ReadFile("../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(makefile), "\nTAGS := ")
+	all, _, _ := strings.Cut(rest, "\n")
+	if !found || !strings.Contains(string(makefile), "go build -trimpath -buildvcs=false -tags $(TAGS)\n") {
+		t.Fatal("the Makefile does not say which TAGS the programs are built with")
+	}
+	dockerfile, err := os.ReadFile("../Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	builds, same := strings.Count(string(dockerfile), "go build "), strings.Count(string(dockerfile), " -tags "+all+" ")
+	if builds != same {
+		t.Errorf("%d of %d builds in the Dockerfile have -tags %s, as the Makefile has", same, builds, all)
+	}
+	return all
 }

@@ -33,9 +33,12 @@ const (
 	largeHeap = 16 << 20
 )
 
-// settleAfter is how long after slices were published the memory is settled. The controller of the DRA library compares
-// them in between, which takes memory, too.
+// settleAfter is how long after slices were published, or the last claim was prepared or unprepared, the memory is
+// settled. The controller of the DRA library compares slices in between, which takes memory, too.
 const settleAfter = 3 * time.Second
+
+// worthwhile is how many bytes have to be to spare for a collection of garbage at rest. One pod leaves much less.
+const worthwhile = 4 << 20
 
 // saveMemory has garbage collected early until it is known how large the machine is; see settleMemory.
 func saveMemory(getenv func(string) string) {
@@ -44,19 +47,46 @@ func saveMemory(getenv func(string) string) {
 	}
 }
 
-// settleMemory is called after slices were published: what that took goes back to the system. Garbage as large as the
-// memory in use is a few MB on most machines, and makes preparing claims cheap. On one with thousands of devices it
-// would be more than all the rest, and there garbage is collected early.
+// settleMemory is called when there is nothing to do for a while: what publishing, or many pods at once, took goes back
+// to the system. Garbage as large as the memory in use is a few MB on most machines, and makes preparing claims cheap.
+// On one with thousands of devices it would be more than all the rest, and there garbage is collected early.
 func settleMemory(getenv func(string) string) {
-	debug.FreeOSMemory()
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	metrics.Read(live)
-	if getenv("GOGC") != "" || live[0].Value.Kind() != metrics.KindUint64 {
+	if now := readMemory(); now.taken-now.live >= worthwhile {
+		debug.FreeOSMemory()
+	}
+	if getenv("GOGC") != "" {
 		return
 	}
-	if live[0].Value.Uint64() < largeHeap {
+	if readMemory().live < largeHeap {
 		debug.SetGCPercent(usualGarbage)
 	} else {
 		debug.SetGCPercent(littleGarbage)
 	}
+}
+
+// heapMemory is in bytes.
+type heapMemory struct {
+	live  int64 // in use when garbage was collected last
+	taken int64 // from the system, and not given back
+}
+
+func readMemory() heapMemory {
+	samples := []metrics.Sample{
+		{Name: "/gc/heap/live:bytes"},
+		{Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/memory/classes/heap/unused:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"},
+	}
+	metrics.Read(samples)
+	var memory heapMemory
+	for i, sample := range samples {
+		switch {
+		case sample.Value.Kind() != metrics.KindUint64: // unknown to this version of Go
+		case i == 0:
+			memory.live = int64(sample.Value.Uint64()) //nolint:gosec // no machine has as much
+		default:
+			memory.taken += int64(sample.Value.Uint64()) //nolint:gosec // no machine has as much
+		}
+	}
+	return memory
 }

@@ -50,6 +50,7 @@ func TestALargeMachineLeavesLittleGarbage(t *testing.T) {
 		t.Errorf("with a large heap: %d %%", got)
 	}
 	runtime.KeepAlive(machine)
+	runtime.GC() // which comes by itself every two minutes
 	settleMemory(unset)
 	if got := percent(); got != usualGarbage {
 		t.Errorf("with a small heap: %d %%", got)
@@ -66,5 +67,26 @@ func TestALargeMachineLeavesLittleGarbage(t *testing.T) {
 	settleMemory(func(string) string { return "33" })
 	if got := percent(); got != 33 {
 		t.Errorf("GOGC=33 became %d %%", got)
+	}
+}
+
+func TestWhatManyPodsTookGoesBack(t *testing.T) {
+	before := debug.SetGCPercent(-1) // so that nothing else collects
+	t.Cleanup(func() { debug.SetGCPercent(before) })
+	unset := func(string) string { return "" }
+	burst := func(bytes int) (spare int64) {
+		debug.FreeOSMemory()
+		debug.SetGCPercent(-1)
+		garbage := make([]byte, bytes)
+		runtime.KeepAlive(garbage)
+		settleMemory(unset)
+		now := readMemory()
+		return now.taken - now.live
+	}
+	if spare := burst(8 * worthwhile); spare >= worthwhile {
+		t.Errorf("%d bytes of garbage are still there", spare)
+	}
+	if spare := burst(worthwhile / 4); spare < worthwhile/4 {
+		t.Errorf("garbage of one pod was collected: %d bytes are left", spare)
 	}
 }

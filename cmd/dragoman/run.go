@@ -41,6 +41,7 @@ type process struct {
 	publisher *publishing
 	driver    *driver.Driver
 	http      *telemetry.Server // nil if it is off
+	settling  *time.Timer       // gives memory back
 	profiles  *telemetry.Server // nil if it is off
 }
 
@@ -105,6 +106,7 @@ func (p *process) wire(ctx context.Context) error {
 			p.metrics.Reconciled(string(did))
 			logger.Info("Put something right", "action", did, "claim", klog.KRef(c.Namespace, c.Name), "claimUID", c.UID)
 		}})
+	p.settling = time.AfterFunc(settleAfter, func() { settleMemory(os.Getenv) })
 	p.inventory = inventory.New(
 		inventory.Options{Backend: p.backend, DriverName: c.DriverName, NodeName: c.NodeName})
 	p.wirePublishing(logger)
@@ -122,7 +124,8 @@ func (p *process) wire(ctx context.Context) error {
 				Decode: gpuv1alpha1.Decode, Default: func() apiruntime.Object { return gpuv1alpha1.Default() }})
 		},
 		Observe: driver.Observer{
-			Prepared: p.metrics.Prepared, Unprepared: p.metrics.Unprepared, InFlight: p.metrics.InFlight,
+			Prepared:   p.afterwards(p.metrics.Prepared),
+			Unprepared: p.afterwards(p.metrics.Unprepared), InFlight: p.metrics.InFlight,
 			Fetched:  func(d time.Duration) { p.metrics.Phase("get", d) },
 			Devices:  func(all []device.Device) { p.metrics.Devices(countDevices(all)) },
 			TookBack: func() { p.metrics.Reconciled(string(prepare.TookBackClaim)) },
@@ -140,6 +143,14 @@ func (p *process) wire(ctx context.Context) error {
 	return nil
 }
 
+// afterwards has memory settled some time after the last call.
+func (p *process) afterwards(observe func(time.Duration, error)) func(time.Duration, error) {
+	return func(took time.Duration, err error) {
+		observe(took, err)
+		p.settling.Reset(settleAfter)
+	}
+}
+
 // wirePublishing leads from what the API server keeps to what the inventory offers, and tells of trouble in return.
 func (p *process) wirePublishing(logger klog.Logger) {
 	c := p.config
@@ -149,13 +160,12 @@ func (p *process) wirePublishing(logger klog.Logger) {
 			return publish.Probe(ctx, options, probeEffect(c.Health))
 		},
 		func(f publish.Features) { p.inventory.Offer(offerOf(f, c.Health)) })
-	settling := time.AfterFunc(settleAfter, func() { settleMemory(os.Getenv) })
 	observe := observed(logger, p.metrics)
 	options.Observe = func(e publish.Event) {
 		observe(e)
 		p.probing.noticed(e)
 		if e.Type == publish.Acknowledged {
-			settling.Reset(settleAfter)
+			p.settling.Reset(settleAfter)
 		}
 	}
 	p.publisher = newPublishing(options,

@@ -77,7 +77,7 @@ func shortRun(ctx context.Context, sanity, dragoman, file string, args []string)
 		"load", "--embedded", "--driver", driverName, "--start", script, "--change", script, "--json", file,
 	}, args...)...)
 	c.Dir = filepath.Join("..", "..")
-	c.Env = environment(dragoman)
+	c.Env = append(os.Environ(), "DRAGOMAN="+dragoman)
 	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) } // it takes down what it started
 	if output, err := c.CombinedOutput(); err != nil {
 		return figures.Report{}, fmt.Errorf("dra-sanity %q: %w\n%s", c.Args[1:], err, output)

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 )
 
 // driverName is what dragoman is called in the report.
@@ -29,27 +28,11 @@ func measure(ctx context.Context, programs, report string, stderr io.Writer) err
 	// The command lines are in the report, so nothing in them depends on where the repository is.
 	c := exec.CommandContext(ctx, filepath.Join(programs, "dra-sanity"), "load", "--embedded", "--driver", driverName,
 		"--start", script, "--change", script, "--vs", "./"+filepath.Join(programs, "noopdriver"), "--json", report)
-	c.Env = environment(dragoman)
+	c.Env = append(os.Environ(), "DRAGOMAN="+dragoman)
 	c.Stdout, c.Stderr = io.Discard, stderr
 	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) } // it takes down what it started
 	if err := c.Run(); err != nil {
 		return fmt.Errorf("run dra-sanity load: %w", err)
 	}
 	return nil
-}
-
-// environment is that of dra-sanity: where dragoman is, and directories in memory, if there are some of any size. That
-// is where a node has what ends with the boot: /run with the records, /var/run/cdi. On a disk, files cost a multiple.
-func environment(dragoman string) []string {
-	const (
-		memory = "/dev/shm"
-		tmpfs  = 0x01021994 // TMPFS_MAGIC of statfs(2)
-		enough = 2 << 30    // bytes; an API server with 20,000 claims is there, too
-	)
-	e := append(os.Environ(), "DRAGOMAN="+dragoman)
-	var has syscall.Statfs_t
-	if err := syscall.Statfs(memory, &has); err == nil && has.Type == tmpfs && has.Bavail*uint64(has.Bsize) >= enough {
-		e = append(e, "TMPDIR="+memory)
-	}
-	return e
 }

@@ -29,7 +29,7 @@ type Machine struct {
 	Memory int64  `json:"memoryMiB"` // of the machine
 	Kernel string `json:"kernel"`
 	OS     string `json:"os"`
-	// Disk is the file system of the driver's directories, such as ext4 or tmpfs.
+	// Disk is the file system of the driver's records and CDI files, such as ext4 or tmpfs.
 	Disk string `json:"disk"`
 }
 

@@ -10,15 +10,16 @@ import (
 
 // When and how the driver's memory is looked at.
 const (
-	idleAfter   = 10 * time.Second // since its start
+	idleAfter   = 10 * time.Second // since its start, or since the claims were prepared
 	idleDevices = 8
 	heldClaims  = 1000
 )
 
 func footprints(ctx context.Context, r *rig) error {
+	rest := func() error { return sleepUntil(ctx, time.Now().Add(idleAfter)) }
 	idle := r.startAll(ctx, setup{devices: idleDevices})
 	defer idle.close(ctx)
-	if err := sleepUntil(ctx, time.Now().Add(idleAfter)); err != nil {
+	if err := rest(); err != nil {
 		return err
 	}
 	idle.tellProcess("idle", figures.Situation{Devices: idleDevices})
@@ -27,10 +28,13 @@ func footprints(ctx context.Context, r *rig) error {
 	most := min(heldClaims, slices.Max(r.Prepared))
 	held := r.stocked(ctx, setup{devices: most + spare})
 	defer held.close(ctx)
+	var err error
 	held.climb(ctx, []int{most}, func(there *crew, n int) {
-		there.tellProcess("prepared", figures.Situation{Prepared: n, Devices: n + spare})
+		if err = rest(); err == nil {
+			there.tellProcess("prepared", figures.Situation{Prepared: n, Devices: n + spare})
+		}
 	})
-	return nil
+	return err
 }
 
 // tellProcess adds to the report what the processes have now.

@@ -6,6 +6,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -104,7 +105,8 @@ func (f *Failure) Unwrap() error { return f.Err }
 // holds a [Failure] for each driver that failed under a workload, and whatever else kept one from running.
 func Run(ctx context.Context, options Options, workloads []Workload) (figures.Report, error) {
 	began := time.Now()
-	r := &rig{Options: options, report: figures.Report{Began: began.UTC(), Machine: footprint.Machine(options.Root)}}
+	machine := footprint.Machine(cmp.Or(options.Volatile, options.Root))
+	r := &rig{Options: options, report: figures.Report{Began: began.UTC(), Machine: machine}}
 	version, err := cluster.Version(options.Kubeconfig)
 	if err != nil {
 		return r.report, err

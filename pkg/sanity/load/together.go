@@ -58,13 +58,21 @@ func callers(ctx context.Context, r *rig) error {
 	defer c.close(ctx)
 	for _, callers := range []int{1, 4, 16, 64, pods} {
 		there, l := c.withClaims(ctx, callers), timings{}
-		took, done := map[*site]time.Duration{}, map[*site]int{}
+		took, spent, done := map[*site]time.Duration{}, map[*site]time.Duration{}, map[*site]int{}
 		cycles := max(1, r.Rounds/callers) // of each caller
 		there.alternate(ctx, min(r.Rounds, 3), func(s *site, _ int) error {
+			_, before, err := s.process()
+			if err != nil {
+				return err
+			}
 			began := time.Now()
-			err := s.loop(ctx, l.at(s), cycles)
+			if err := s.loop(ctx, l.at(s), cycles); err != nil {
+				return err
+			}
 			took[s] += time.Since(began)
 			done[s] += callers * cycles
+			_, after, err := s.process()
+			spent[s] += after - before
 			return err
 		})
 		situation := figures.Situation{Callers: callers, APIDelay: figures.Of(r.Delay)}
@@ -73,6 +81,7 @@ func callers(ctx context.Context, r *rig) error {
 			r.add(figures.Measurement{
 				Driver: s.side.Driver, Situation: situation, Operation: opCycle,
 				Throughput: float64(done[s]) / took[s].Seconds(),
+				CPU:        figures.Of(spent[s] / time.Duration(max(1, done[s]))),
 			})
 		}
 	}

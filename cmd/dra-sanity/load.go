@@ -233,11 +233,16 @@ func (r *loadRequest) run(ctx context.Context, stderr io.Writer) (report figures
 	return load.Run(ctx, options, r.workloads)
 }
 
-// volatileDir makes a directory in memory, as /run is on nodes; "" where there is none.
+// volatileDir makes a directory in memory, as /run is on nodes; "" where there is none, or one that is too small: many
+// containers have 64 MiB.
 func volatileDir() (string, error) {
-	const memory = "/dev/shm"
+	const (
+		memory = "/dev/shm"
+		enough = 512 << 20 // bytes, for two drivers with 10,000 claims each
+	)
 	var on unix.Statfs_t
-	if _ = unix.Statfs(memory, &on); on.Type != unix.TMPFS_MAGIC { // of no type if it is not there
+	_ = unix.Statfs(memory, &on) // of no type if it is not there
+	if on.Type != unix.TMPFS_MAGIC || on.Bavail*uint64(on.Bsize) < enough { //nolint:gosec // no size is negative
 		return "", nil
 	}
 	dir, err := os.MkdirTemp(memory, "d")

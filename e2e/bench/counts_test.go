@@ -92,7 +92,7 @@ func TestEachBrokenCountIsFound(t *testing.T) {
 		},
 		"a new kind of file call": {of("requests", "cycle", many, call("renameat", 1)), "1 calls of renameat"},
 		"time that grows with claims": {
-			of("prepared", "cycle", many, func(m *figures.Measurement) { m.CPU = 0.91 }), "at most 1.5",
+			of("prepared", "cycle", many, func(m *figures.Measurement) { m.CPU = 1.21 }), "at most 2 times",
 		},
 		"a list of pods at the start": {
 			of("start", "start", 0, request("list pods", 1)), `requests "list pods"; expected at most 0`,

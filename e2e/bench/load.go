@@ -27,7 +27,8 @@ func measure(ctx context.Context, programs, report string, stderr io.Writer) err
 	}
 	// The command lines are in the report, so nothing in them depends on where the repository is.
 	c := exec.CommandContext(ctx, filepath.Join(programs, "dra-sanity"), "load", "--embedded", "--driver", driverName,
-		"--start", script, "--change", script, "--vs", "./"+filepath.Join(programs, "noopdriver"), "--json", report)
+		"--start", script, "--change", script, "--vs", "./"+filepath.Join(programs, "noopdriver"),
+		"--vs-driver", "noop.example.com", "--json", report)
 	c.Env = append(os.Environ(), "DRAGOMAN="+dragoman)
 	c.Stdout, c.Stderr = io.Discard, stderr
 	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) } // it takes down what it started

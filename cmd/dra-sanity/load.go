@@ -242,6 +242,7 @@ func volatileDir() (string, error) {
 	)
 	var on unix.Statfs_t
 	_ = unix.Statfs(memory, &on) // of no type if it is not there
+
 	if on.Type != unix.TMPFS_MAGIC || on.Bavail*uint64(on.Bsize) < enough { //nolint:gosec // no size is negative
 		return "", nil
 	}

@@ -48,8 +48,8 @@ func opensOrChanges(name string) bool {
 	}, name)
 }
 
-// processorTime may double: on a disk, and on a busy machine, it varies by half. Drivers with one file for all claims take 7 times as much beside 1000 claims, and
-// those that list a directory as much more as there are files.
+// processorTime may double: on a disk, and on a busy machine, it varies by half. Drivers with one file for all claims
+// take 7 times as much beside 1000 claims, and those that list a directory as much more as there are files.
 func (v view) processorTime() []string {
 	const limit = 2.0
 	spent := map[int]figures.Milliseconds{}

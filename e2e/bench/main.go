@@ -2,6 +2,8 @@
 // writes RESULTS.md: the machine, each target with what was measured, and all figures. "make bench" runs it.
 //
 // A target that is missed is a result, and ends with 0: the tables say so. What could not be measured ends with 2.
+//
+// The room is larger than others because it is a list too: a function for each target, a judgement for each count.
 package main
 
 import (

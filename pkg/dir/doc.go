@@ -1,6 +1,6 @@
 // Package dir is the files of one directory in which several processes work, and whose names come partly from outside.
 // It is the one place that knows how such a file is replaced, removed and locked, and what can be done when that does
-// not work.
+// not work. The room is larger than others because each system call is made here by path, and not by the library.
 //
 // # Names
 //

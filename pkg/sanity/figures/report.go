@@ -1,5 +1,7 @@
 // Package figures is what a load run measured: a report that machines read as JSON and people as a table and a plot.
 // Nothing here measures.
+//
+// The room is larger than others because people read the same figures in three ways, each with rules of its own.
 package figures
 
 import "time"

@@ -28,21 +28,25 @@ func TestFault19AnInstanceThatHangs(t *testing.T) {
 	const kubelets = 800 * time.Millisecond // 45 s
 	p := newNode(t).start(t)
 	end := p.hang(t, "a")
-	for name, call := range map[string]func(ctx context.Context, plan claim.Plan) error{
-		"Prepare":   func(ctx context.Context, plan claim.Plan) error { _, err := p.Prepare(ctx, plan); return err },
-		"Unprepare": func(ctx context.Context, plan claim.Plan) error { return p.Unprepare(ctx, plan.UID) },
-	} {
+	calls := []struct {
+		name string
+		call func(ctx context.Context, plan claim.Plan) error
+	}{
+		{"Prepare", func(ctx context.Context, plan claim.Plan) error { _, err := p.Prepare(ctx, plan); return err }},
+		{"Unprepare", func(ctx context.Context, plan claim.Plan) error { return p.Unprepare(ctx, plan.UID) }},
+	}
+	for _, c := range calls { // in this order: what the first does with claim b, the second takes back
 		ctx, cancel := context.WithTimeout(t.Context(), kubelets)
-		err := call(ctx, planOf("a", "gpu-0"))
+		err := c.call(ctx, planOf("a", "gpu-0"))
 		if ctx.Err() != nil {
-			t.Errorf("%s: nobody waits for the answer any more", name)
+			t.Errorf("%s: nobody waits for the answer any more", c.name)
 		}
 		want := "wait for the lock of claim a, another call or instance of the driver is working on it: " + errLocked.Error()
 		if err == nil || err.Error() != want {
-			t.Errorf("%s: got  %v\nwant %s", name, err, want)
+			t.Errorf("%s: got  %v\nwant %s", c.name, err, want)
 		}
 		cancel()
-		must(t, call(t.Context(), planOf("b", "gpu-1")))
+		must(t, c.call(t.Context(), planOf("b", "gpu-1")))
 	}
 	p.mustHold(t)
 	end()

@@ -59,6 +59,16 @@ type Sweeper interface {
 	Sweep(ctx context.Context, known func(claim types.UID) bool) error
 }
 
+// Fabric attaches devices to nodes before pods are bound to them: those with binding conditions (KEP-5007). It is asked
+// by a controller, for the devices of any node, and not by the agent of the node.
+type Fabric interface {
+	// Attach makes the device of an allocation result usable on the node that it was allocated for, and returns when it
+	// is. The same question may come again, and then finds the device attached or goes on with it. An error means that it
+	// could not be done, in a sentence for people; the scheduler then looks for another device. When ctx ends, it
+	// returns at once with the error of ctx: the allocation is gone, or the controller stops.
+	Attach(ctx context.Context, c Claim, r resourceapi.DeviceRequestAllocationResult) error
+}
+
 // Examiner is implemented by a backend that can say whether a node has what it needs.
 type Examiner interface {
 	// Examine looks at the node without changing it and returns what it found, in the order in which a person would
@@ -155,4 +165,8 @@ type Grant struct {
 	Common *cdispecs.ContainerEdits
 	// Undo is what Remember was given last for this device; nil if it never was called.
 	Undo json.RawMessage
+	// Network is what is known of a network device for the status of the claim; nil for other kinds.
+	Network *resourceapi.NetworkDeviceData
+	// Data is a JSON object of at most 10 KiB for the status of the claim, for people and controllers; nil for none.
+	Data json.RawMessage
 }

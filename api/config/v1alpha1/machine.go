@@ -1,13 +1,8 @@
 package v1alpha1
 
 import (
-	"crypto/sha256"
-	"fmt"
 	"maps"
 	"path"
-	"regexp"
-	"strconv"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -19,7 +14,8 @@ const (
 	numaNodeAttribute = "resource.kubernetes.io/numaNode"
 )
 
-// MachineDevice is one device of a node: a template with everything filled in.
+// MachineDevice is one device of a node: a template with everything filled in. Devices share what they have in common,
+// with each other and with the profile: nobody changes it.
 type MachineDevice struct {
 	// Name of the device, a DNS label.
 	Name string
@@ -28,15 +24,33 @@ type MachineDevice struct {
 	Capacity   map[string]Capacity
 	// Health of the device.
 	Health Health
+	// PartOf is the name of the device that this one is cut from when somebody gets it; empty for a whole device. Parts
+	// follow their device.
+	PartOf string
+	// Consumes is what the device takes of the counter set that has the name of the whole device. A whole device takes
+	// all that there is; nil if it cannot be cut.
+	Consumes *Consumption
+	// AllowMultipleAllocations says that several claims can have the device at a time.
+	AllowMultipleAllocations bool
+	// Taints of the device.
+	Taints []Taint
+	// Binding says how the device is attached to its node; nil if it is there.
+	Binding *Binding
+	// Network has no placeholders any more; nil for anything but network devices.
+	Network *Network
 }
 
-// Devices returns the devices of the node with the given name, in the order of their indexes. The profile must be one
-// that DecodeMachineProfile returned.
+// Devices returns the devices of the node with the given name, in the order of their indexes, each followed by its
+// parts. The profile must be one that DecodeMachineProfile returned.
 func (p *MachineProfile) Devices(nodeName string) []MachineDevice {
 	var devices []MachineDevice
 	for _, group := range p.machine(p.variation(nodeName)) {
 		for i := range *group.Count {
-			devices = append(devices, group.device(i, nodeName))
+			whole := group.device(i, nodeName)
+			devices = append(devices, whole)
+			for _, part := range group.placements {
+				devices = append(devices, part.cut(whole, group.filling(i, nodeName)))
+			}
 		}
 	}
 	return devices
@@ -57,6 +71,8 @@ type placedGroup struct {
 	*DeviceGroup
 	first      int
 	variations map[int]int // index in the group -> index in Devices
+	placements []placement
+	whole      *Consumption
 	at         *field.Path
 }
 
@@ -83,6 +99,7 @@ func (p *MachineProfile) machine(variation int) []placedGroup {
 	for i := range groups {
 		groups[i].first = first
 		first += *groups[i].Count
+		groups[i].whole, groups[i].placements = groups[i].Partitioning.whole(), groups[i].Partitioning.placements()
 		groups[i].variations = map[int]int{}
 		for d, variation := range groups[i].Devices {
 			groups[i].variations[*variation.GroupIndex] = d
@@ -91,13 +108,19 @@ func (p *MachineProfile) machine(variation int) []placedGroup {
 	return groups
 }
 
+// filling is what placeholders stand for on the device i of the group.
+func (g placedGroup) filling(i int, nodeName string) filling {
+	return filling{index: g.first + i, groupIndex: i, nodeName: nodeName}
+}
+
 // device returns the device i of the group.
 func (g placedGroup) device(i int, nodeName string) MachineDevice {
-	fill := filling{index: g.first + i, groupIndex: i, nodeName: nodeName}
+	fill := g.filling(i, nodeName)
 	device := MachineDevice{
 		Name:       fill.text(g.DeviceName),
 		Attributes: map[string]Attribute{},
 		Capacity:   map[string]Capacity{},
+		Consumes:   g.whole,
 	}
 	g.apply(fill, &device)
 	if d, ok := g.variations[i]; ok {
@@ -123,59 +146,16 @@ func (t *DeviceTemplate) apply(fill filling, device *MachineDevice) {
 	if t.Health != nil {
 		device.Health = *t.Health
 	}
-}
-
-// filling is what the placeholders of one device stand for.
-type filling struct {
-	index, groupIndex int
-	nodeName          string
-}
-
-var (
-	placeholder = regexp.MustCompile(`\{[^{}]*\}`)
-	known       = regexp.MustCompile(`^\{(?:(index|groupIndex)(?::(0?[1-9]?[dx]))?|uuid)\}$`)
-)
-
-// text returns the template with all placeholders replaced. What is none stays.
-func (f filling) text(template string) string {
-	if !strings.Contains(template, "{") {
-		return template
+	if t.AllowMultipleAllocations != nil {
+		device.AllowMultipleAllocations = *t.AllowMultipleAllocations
 	}
-	return placeholder.ReplaceAllStringFunc(template, func(s string) string {
-		switch parts := known.FindStringSubmatch(s); {
-		case parts == nil:
-			return s
-		case parts[1] == "":
-			return f.uuid()
-		case parts[2] == "":
-			return strconv.Itoa(f.number(parts[1]))
-		default:
-			return fmt.Sprintf("%"+parts[2], f.number(parts[1]))
-		}
-	})
-}
-
-func (f filling) number(name string) int {
-	if name == "groupIndex" {
-		return f.groupIndex
+	if t.Taints != nil {
+		device.Taints = t.Taints
 	}
-	return f.index
-}
-
-func (f filling) attribute(a Attribute) Attribute {
-	switch {
-	case a.String != nil:
-		return Attribute{String: new(f.text(*a.String))}
-	case a.Int != nil && a.Int.template != "":
-		return Attribute{Int: &Integer{value: int64(f.number(strings.Trim(a.Int.template, "{}")))}}
+	if t.Binding != nil {
+		device.Binding = t.Binding
 	}
-	return a
-}
-
-// uuid is a version 8 UUID: its bits are this program's own choice (RFC 9562).
-func (f filling) uuid() string {
-	sum := sha256.Sum256([]byte("dragoman.example.com/device\x00" + f.nodeName + "\x00" + strconv.Itoa(f.index)))
-	sum[6] = sum[6]&0x0f | 0x80
-	sum[8] = sum[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", sum[0:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
+	if t.Network != nil {
+		device.Network = t.Network.filled(fill)
+	}
 }

@@ -20,7 +20,8 @@ import (
 // Texts may contain placeholders: {index} is the index of the device on its node, counted from 0 over all groups in
 // their order; {groupIndex} is its index in its group; {uuid} is a UUID made from the node's name and the index, so
 // that it is the same after every restart and different on every node. {index} and {groupIndex} may have a format of
-// minimal width and base, with zeros in front if it begins with one: {index:02x} is 0a for the device 10.
+// minimal width and base, with zeros in front if it begins with one: {index:02x} is 0a for the device 10. Parts of
+// devices have some more, see [Partition].
 type MachineProfile struct {
 	metav1.TypeMeta `json:",inline"`
 
@@ -65,6 +66,10 @@ type DeviceGroup struct {
 	DeviceName string `json:"deviceName,omitempty"`
 
 	DeviceTemplate `json:",inline"`
+
+	// Partitioning says into which parts the devices can be cut. Who wants one gets a whole device or a part of one.
+	// +optional
+	Partitioning *Partitioning `json:"partitioning,omitempty"`
 
 	// Devices say what is different on single devices of the group.
 	// +optional
@@ -111,6 +116,25 @@ type DeviceTemplate struct {
 	// Health says that the device is broken. Default: healthy.
 	// +optional
 	Health *Health `json:"health,omitempty"`
+
+	// AllowMultipleAllocations says that several claims can have the device at a time, each with a share of its
+	// capacity (KEP-5075). Default: false.
+	// +optional
+	AllowMultipleAllocations *bool `json:"allowMultipleAllocations,omitempty"`
+
+	// Taints keep pods away that do not tolerate them (KEP-5055), at most 3: Kubernetes 1.34 allows 4, and one of these
+	// is for the health of the device. Parts of the device have them, too.
+	// +optional
+	Taints []Taint `json:"taints,omitempty"`
+
+	// Binding says that the device is attached to its node when somebody gets it, before the pod is bound (KEP-5007).
+	// Parts of the device are attached in the same way.
+	// +optional
+	Binding *Binding `json:"binding,omitempty"`
+
+	// Network is what the status of a claim says of the device when it is prepared (KEP-4817). Parts have none.
+	// +optional
+	Network *Network `json:"network,omitempty"`
 }
 
 // Health says whether a device can be used.
@@ -131,7 +155,7 @@ type Attribute struct {
 	// +optional
 	String *string `json:"string,omitempty"`
 
-	// Int is a whole number, or one of the texts "{index}" and "{groupIndex}".
+	// Int is a whole number, or one of the texts "{index}" and "{groupIndex}"; in parts also "{start}" and "{copy}".
 	// +optional
 	Int *Integer `json:"int,omitempty"`
 
@@ -149,6 +173,11 @@ type Capacity struct {
 	// Value is a quantity such as 80Gi, 100 or 500m.
 	// +required
 	Value *Quantity `json:"value"`
+
+	// RequestPolicy says how much of it a claim can have; only on devices with allowMultipleAllocations. Without one, a
+	// claim gets as much as it asks for, and all of it if it does not ask.
+	// +optional
+	RequestPolicy *RequestPolicy `json:"requestPolicy,omitempty"`
 }
 
 // Integer is a whole number or the placeholder for one.
@@ -160,16 +189,17 @@ type Integer struct {
 // Int64 returns the number; of a placeholder, which no resolved device has, 0.
 func (i *Integer) Int64() int64 { return i.value }
 
-// UnmarshalJSON accepts a number, "{index}" or "{groupIndex}".
+// UnmarshalJSON accepts a number or the placeholder of one.
 func (i *Integer) UnmarshalJSON(raw []byte) error {
 	switch s := string(raw); s {
-	case `"{index}"`, `"{groupIndex}"`:
+	case `"{index}"`, `"{groupIndex}"`, `"{start}"`, `"{copy}"`:
 		*i = Integer{template: s[1 : len(s)-1]}
 		return nil
 	}
 	value, err := strconv.ParseInt(string(raw), 10, 64)
 	if err != nil {
-		return errors.New(`must be a whole number of 64 bits, "{index}" or "{groupIndex}"`)
+		return errors.New(`must be a whole number of 64 bits, "{index}" or "{groupIndex}", or in parts ` +
+			`"{start}" or "{copy}"`)
 	}
 	*i = Integer{value: value}
 	return nil
@@ -238,6 +268,7 @@ func setGroupDefaults(groups []DeviceGroup) {
 			group.Count = new(1)
 		}
 		setHealthDefaults(group.Health)
+		group.Partitioning.setDefaults()
 		for d := range group.Devices {
 			setHealthDefaults(group.Devices[d].Health)
 		}

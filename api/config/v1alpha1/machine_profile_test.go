@@ -280,7 +280,7 @@ func TestDecodeMachineProfileRefuses(t *testing.T) {
 				`groups[0].capacity[b].value: Invalid value: "1e9": must be a quantity`,
 				`groups[0].capacity[c].value: Invalid value: "lots": must be a quantity`,
 				`groups[0].capacity[e].value: Invalid value: "array": must be a quantity`,
-				`groups[0].capacity[f].x: Forbidden: no such field; there are: value`,
+				`groups[0].capacity[f].x: Forbidden: no such field; there are: requestPolicy, value`,
 				`groups[0].capacity[d].value: Required value: must be a quantity such as 80Gi`,
 			},
 		},
@@ -393,6 +393,15 @@ func TestSchemasFindWhatDecodersFind(t *testing.T) {
 		"a config": {
 			"driver-config.json", driverHead + "httpAddress: ''\nlogging: {format: json, verbosity: 0}", true,
 		},
+		"an effect that is none": {
+			"machine-profile.json", profileHead + "groups: [{name: a, taints: [{key: a, effect: Nothing}]}]", false,
+		},
+		"a duration that is none": {
+			"machine-profile.json", profileHead + "groups: [{name: a, binding: {conditions: [a], delay: 2}}]", false,
+		},
+		"a partition without a name": {
+			"machine-profile.json", profileHead + "groups: [{name: a, partitioning: {partitions: [{}]}}]", false,
+		},
 		"a format that is none": {"driver-config.json", driverHead + "logging: {format: xml}", false},
 		"a negative verbosity":  {"driver-config.json", driverHead + "logging: {verbosity: -1}", false},
 		"no kind":               {"driver-config.json", "apiVersion: dragoman.example.com/v1alpha1", false},
@@ -419,15 +428,63 @@ groups:
   numaNode: 0
   health: {unhealthy: true, reason: x}
   devices: [{groupIndex: 0, attributes: {a: {string: z}}}]
+- name: b
+  deviceName: b-{groupIndex}
+  allowMultipleAllocations: true
+  capacity:
+    a: {value: 80Gi, requestPolicy: {default: 10Gi, validRange: {min: 1Gi, max: 79Gi, step: 3Gi}}}
+    b: {value: 8, requestPolicy: {default: 2, validValues: [1, 2, "4"]}}
+    c: {value: 8, requestPolicy: {default: 2}}
+  taints: [{key: example.com/a, value: b, effect: NoSchedule}, {key: example.com/a, effect: None}]
+  binding: {conditions: [a.b/c], failureConditions: [a.b/d], bindsToNode: true, delay: 1m30.5s, failurePercent: 100}
+  network: {interfaceName: "net{index}", ips: ["10.0.0.{index}/24", "fd00::1:{index:x}/64"], hardwareAddress: "{uuid}"}
+  partitioning:
+    counters: {c: 4, d: 80Gi}
+    slots: {counter: s, count: 4}
+    partitions:
+    - {name: half, deviceName: "{device}-{start:02x}", size: 2, starts: [0, 2], attributes: {p: {int: "{start}"}}}
+    - {name: quarter, copies: 4, counters: {c: 1, d: 20Gi}, capacity: {a: {value: 20Gi}}}
 nodes:
 - pattern: "*"
   groups: [{name: b}]
 `
 
+// fitsItsWhole checks what the API server or the scheduler would not forgive of a device and what it is cut from.
+func fitsItsWhole(t *testing.T, d MachineDevice, wholes map[string]MachineDevice) {
+	t.Helper()
+	if d.PartOf == "" {
+		wholes[d.Name] = d
+	}
+	whole, ok := wholes[wholeOf(d)]
+	switch {
+	case !ok:
+		t.Fatalf("device %s is part of %s, which is not there", d.Name, d.PartOf)
+	case d.Consumes == nil:
+		if d.PartOf != "" {
+			t.Fatalf("the part %s consumes nothing", d.Name)
+		}
+		return
+	case len(d.Consumes.Counters) == 0 || len(d.Consumes.Counters) > 32:
+		t.Fatalf("device %s consumes %d counters", d.Name, len(d.Consumes.Counters))
+	}
+	for name, amount := range d.Consumes.Counters {
+		if all, ok := whole.Consumes.Counters[name]; !ok || amount.Cmp(all.Quantity) > 0 {
+			t.Fatalf("device %s consumes %s of %s", d.Name, amount.String(), name)
+		}
+	}
+}
+
+func wholeOf(d MachineDevice) string {
+	if d.PartOf != "" {
+		return d.PartOf
+	}
+	return d.Name
+}
+
 func FuzzDecodeMachineProfile(f *testing.F) {
 	for _, raw := range []string{
-		profileHead, profileHead + fullProfile, profileHead + "groups: [{name: a, count: 200, deviceName: " +
-			"'{index:09x}'}]",
+		profileHead, profileHead + fullProfile, profileHead + cuttable,
+		profileHead + "groups: [{name: a, count: 200, deviceName: " + "'{index:09x}'}]",
 		profileHead + "nodes: [{pattern: '[', groups: [{}]}]", profileHead + "groups: [{name: a, count: 3, " +
 			"devices: [{groupIndex: 2}]}]",
 		profileHead + "groups: [{name: a, capacity: {a: {value: 0.000000001n}}}]", "", "{", driverHead,
@@ -443,11 +500,13 @@ func FuzzDecodeMachineProfile(f *testing.F) {
 			return
 		}
 		names := map[string]bool{}
+		wholes := map[string]MachineDevice{}
 		for _, d := range profile.Devices("node-a") {
 			if names[d.Name] {
 				t.Fatalf("two devices %s", d.Name)
 			}
 			names[d.Name] = true
+			fitsItsWhole(t, d, wholes)
 			for name, a := range d.Attributes {
 				if a.String != nil && len(*a.String) > 64 {
 					t.Fatalf("attribute %s: %s", name, *a.String)

@@ -64,12 +64,19 @@ func (p *MachineProfile) validate() field.ErrorList {
 
 // validateMachines looks at the devices of every machine that the profile can make.
 func (p *MachineProfile) validateMachines() field.ErrorList {
+	type problem struct {
+		field, detail string
+		kind          field.ErrorType
+	}
 	var errs field.ErrorList
-	seen := map[string]bool{} // a group that is part of many machines has its problem once
+	seen := map[problem]bool{} // a group that is part of many machines has its problem once, and so do many devices
 	for variation := -1; variation < len(p.Nodes); variation++ {
+		if variation >= 0 && len(p.Nodes[variation].Groups) == 0 {
+			continue // it is the machine of every node
+		}
 		for _, err := range validateMachine(p.machine(variation)) {
-			if text := err.Error(); !seen[text] {
-				seen[text] = true
+			if this := (problem{err.Field, err.Detail, err.Type}); !seen[this] {
+				seen[this] = true
 				errs = append(errs, err)
 			}
 		}
@@ -79,10 +86,12 @@ func (p *MachineProfile) validateMachines() field.ErrorList {
 
 func validateMachine(groups []placedGroup) field.ErrorList {
 	var errs field.ErrorList
+	devices := 0
 	for _, group := range groups {
-		if group.first+*group.Count > maxDevices {
+		devices += *group.Count * (1 + group.Partitioning.parts())
+		if devices > maxDevices {
 			return field.ErrorList{field.Invalid(group.at.Child("count"), *group.Count, fmt.Sprintf(
-				"a machine may have %d devices, with this group it has %d", maxDevices, group.first+*group.Count))}
+				"a machine may have %d devices, with this group it has %d", maxDevices, devices))}
 		}
 	}
 	taken := map[string]bool{}
@@ -96,9 +105,15 @@ func validateMachine(groups []placedGroup) field.ErrorList {
 }
 
 // representatives are the devices of which at least one shows every problem: the placeholders are longest in the last
-// one, and those with a description of their own are all looked at.
+// one, and those with a description of their own are all looked at. Whether an address is one is not only a question of
+// how long it is.
 func (g placedGroup) representatives() []int {
 	indexes := map[int]bool{}
+	if g.Network != nil {
+		for i := range *g.Count {
+			indexes[i] = true
+		}
+	}
 	if *g.Count > 0 {
 		indexes[0], indexes[*g.Count-1] = true, true
 	}
@@ -110,51 +125,83 @@ func (g placedGroup) representatives() []int {
 
 // validateNames finds the first device of the group without a name of its own.
 func (g placedGroup) validateNames(taken map[string]bool) field.ErrorList {
-	for i := range *g.Count {
-		name := filling{index: g.first + i, groupIndex: i}.text(g.DeviceName)
+	take := func(name, template string, at *field.Path) field.ErrorList {
 		problems := validation.IsDNS1123Label(name)
 		if taken[name] {
 			problems = append(problems, "another device of the machine has this name; use {index}")
 		}
 		if len(problems) > 0 {
-			return field.ErrorList{field.Invalid(g.at.Child("deviceName"), g.DeviceName,
+			return field.ErrorList{field.Invalid(at.Child("deviceName"), template,
 				fmt.Sprintf("makes the device name %q: %s", name, strings.Join(problems, "; ")))}
 		}
 		taken[name] = true
+		return nil
+	}
+	for i := range *g.Count {
+		fill := g.filling(i, "")
+		whole := fill.text(g.DeviceName)
+		if errs := take(whole, g.DeviceName, g.at); len(errs) > 0 {
+			return errs
+		}
+		for _, p := range g.placements {
+			name := p.in(fill, whole).text(p.DeviceName)
+			at := g.at.Child("partitioning", "partitions").Index(p.partition)
+			if errs := take(name, p.DeviceName, at); len(errs) > 0 {
+				return errs
+			}
+		}
 	}
 	return nil
 }
 
 // validateDevice checks what is only known when the placeholders are filled and the variations applied.
 func (g placedGroup) validateDevice(i int) field.ErrorList {
-	var errs field.ErrorList
-	fill := filling{index: g.first + i, groupIndex: i}
-	errs = append(errs, g.validateTexts(fill, g.at)...)
+	fill, device := g.filling(i, ""), g.device(i, "")
+	errs := g.validateTexts(fill, g.at)
+	at := g.at
 	if d, ok := g.variations[i]; ok {
-		errs = append(errs, g.Devices[d].validateTexts(fill, g.at.Child("devices").Index(d))...)
+		at = g.at.Child("devices").Index(d)
+		errs = append(errs, g.Devices[d].validateTexts(fill, at)...)
 	}
-	device := g.device(i, "")
-	if n := len(device.Attributes) + len(device.Capacity); n > maxAttributesAndCapacities {
-		errs = append(errs, field.Invalid(g.at.Child("attributes"), n, fmt.Sprintf(
+	errs = append(errs, device.validateSize(g.at.Child("attributes"))...)
+	for _, name := range slices.Sorted(maps.Keys(device.Capacity)) {
+		if device.Capacity[name].RequestPolicy != nil && !device.AllowMultipleAllocations {
+			errs = append(errs, field.Forbidden(at.Child("capacity").Key(name).Child("requestPolicy"),
+				"only a device with allowMultipleAllocations has one"))
+		}
+	}
+	return append(errs, g.validateParts(i, device)...)
+}
+
+// validateSize checks that there is not too much said of the device.
+func (d MachineDevice) validateSize(at *field.Path) field.ErrorList {
+	if n := len(d.Attributes) + len(d.Capacity); n > maxAttributesAndCapacities {
+		return field.ErrorList{field.Invalid(at, n, fmt.Sprintf(
 			"device %s may have %d attributes and capacities together, those of PCI and NUMA included",
-			device.Name, maxAttributesAndCapacities)))
+			d.Name, maxAttributesAndCapacities))}
 	}
-	return errs
+	return nil
 }
 
 // validateTexts checks the texts of a template when they are filled in for one device.
 func (t *DeviceTemplate) validateTexts(fill filling, at *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for _, name := range slices.Sorted(maps.Keys(t.Attributes)) {
-		if s := t.Attributes[name].String; s != nil && len(fill.text(*s)) > maxAttributeValue {
-			errs = append(errs, field.TooLong(at.Child("attributes").Key(name).Child("string"), *s, maxAttributeValue))
-		}
-	}
+	errs := validateFilled(t.Attributes, fill, at.Child("attributes"))
 	if id := fill.text(t.PCIBusID); id != "" && !pciBusIDPattern.MatchString(id) {
 		errs = append(errs, field.Invalid(at.Child("pciBusID"), id, "must be a PCI address such as 0000:1b:00.0"))
 	}
 	if root := fill.text(t.PCIeRoot); root != "" && !pcieRootPattern.MatchString(root) {
 		errs = append(errs, field.Invalid(at.Child("pcieRoot"), root, "must be a PCIe root such as pci0000:15"))
+	}
+	return append(errs, t.Network.filled(fill).validateFilled(at.Child("network"))...)
+}
+
+// validateFilled checks the texts of attributes when they are filled in for one device.
+func validateFilled(attributes map[string]Attribute, fill filling, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for _, name := range slices.Sorted(maps.Keys(attributes)) {
+		if s := attributes[name].String; s != nil && len(fill.text(*s)) > maxAttributeValue {
+			errs = append(errs, field.TooLong(at.Key(name).Child("string"), *s, maxAttributeValue))
+		}
 	}
 	return errs
 }
@@ -181,6 +228,7 @@ func validateGroups(groups []DeviceGroup, at *field.Path) field.ErrorList {
 		}
 		errs = append(errs, validatePlaceholders(group.DeviceName, at.Child("deviceName"))...)
 		errs = append(errs, group.validate(at)...)
+		errs = append(errs, group.Partitioning.validate(at.Child("partitioning"))...)
 		errs = append(errs, group.validateVariations(at.Child("devices"))...)
 	}
 	return errs
@@ -210,27 +258,24 @@ func (g *DeviceGroup) validateVariations(at *field.Path) field.ErrorList {
 }
 
 func (t *DeviceTemplate) validate(at *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	errs := validateAttributes(t.Attributes, ofDevice, at.Child("attributes"))
 	for _, name := range slices.Sorted(maps.Keys(t.Attributes)) {
-		at := at.Child("attributes").Key(name)
-		errs = append(errs, validateName(name, at)...)
-		errs = append(errs, validateAttribute(t.Attributes[name], at)...)
 		if own := t.fieldOf(name); own != "" {
-			errs = append(errs, field.Forbidden(at, "comes from the field "+own+" and cannot be given twice"))
+			errs = append(errs, field.Forbidden(at.Child("attributes").Key(name),
+				"comes from the field "+own+" and cannot be given twice"))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(t.Capacity)) {
-		at := at.Child("capacity").Key(name)
-		errs = append(errs, validateName(name, at)...)
-		if t.Capacity[name].Value == nil {
-			errs = append(errs, field.Required(at.Child("value"), "must be a quantity such as 80Gi"))
-		}
+		errs = append(errs, validateCapacity(name, t.Capacity[name], at.Child("capacity").Key(name))...)
 	}
 	errs = append(errs, validatePlaceholders(t.PCIBusID, at.Child("pciBusID"))...)
 	errs = append(errs, validatePlaceholders(t.PCIeRoot, at.Child("pcieRoot"))...)
 	if t.NUMANode != nil && *t.NUMANode < 0 {
 		errs = append(errs, field.Invalid(at.Child("numaNode"), *t.NUMANode, "must not be negative"))
 	}
+	errs = append(errs, validateTaints(t.Taints, at.Child("taints"))...)
+	errs = append(errs, t.Binding.validate(at.Child("binding"))...)
+	errs = append(errs, t.Network.validate(at.Child("network"))...)
 	return append(errs, t.Health.validate(at.Child("health").Child("reason"))...)
 }
 
@@ -281,7 +326,24 @@ func validateName(name string, at *field.Path) field.ErrorList {
 	return errs
 }
 
-func validateAttribute(a Attribute, at *field.Path) field.ErrorList {
+func validateCapacity(name string, c Capacity, at *field.Path) field.ErrorList {
+	errs := validateName(name, at)
+	if c.Value == nil {
+		errs = append(errs, field.Required(at.Child("value"), "must be a quantity such as 80Gi"))
+	}
+	return append(errs, c.RequestPolicy.validate(c.Value, at.Child("requestPolicy"))...)
+}
+
+func validateAttributes(attributes map[string]Attribute, of context, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for _, name := range slices.Sorted(maps.Keys(attributes)) {
+		errs = append(errs, validateName(name, at.Key(name))...)
+		errs = append(errs, validateAttribute(attributes[name], of, at.Key(name))...)
+	}
+	return errs
+}
+
+func validateAttribute(a Attribute, of context, at *field.Path) field.ErrorList {
 	var set []string
 	for _, f := range []struct {
 		name string
@@ -298,10 +360,10 @@ func validateAttribute(a Attribute, at *field.Path) field.ErrorList {
 		return field.ErrorList{field.Invalid(at, strings.Join(set, ", "), "an attribute has exactly one value")}
 	}
 	if a.String != nil {
-		return validatePlaceholders(*a.String, at.Child("string"))
+		return of.validate(*a.String, at.Child("string"))
 	}
 	if a.Version == nil {
-		return nil
+		return of.validateInteger(a.Int, at.Child("int"))
 	}
 	at = at.Child("version")
 	if len(*a.Version) > maxAttributeValue {
@@ -310,16 +372,6 @@ func validateAttribute(a Attribute, at *field.Path) field.ErrorList {
 	if !versionPattern.MatchString(*a.Version) {
 		return field.ErrorList{field.Invalid(at, *a.Version,
 			"must be a semantic version such as 1.2.3, without zeros in front")}
-	}
-	return nil
-}
-
-func validatePlaceholders(template string, at *field.Path) field.ErrorList {
-	for _, s := range placeholder.FindAllString(template, -1) {
-		if !known.MatchString(s) {
-			return field.ErrorList{field.Invalid(at, s,
-				"unknown placeholder; there are {index}, {groupIndex}, {uuid}, and with a format {index:02x}")}
-		}
 	}
 	return nil
 }

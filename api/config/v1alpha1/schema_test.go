@@ -95,13 +95,16 @@ func (g *generator) schema(of reflect.Type) *jsonSchema {
 	case reflect.TypeFor[Integer]():
 		return &jsonSchema{AnyOf: []*jsonSchema{
 			{Type: "integer"},
-			{Type: "string", Enum: []string{"{index}", "{groupIndex}"}},
+			{Type: "string", Enum: []string{"{index}", "{groupIndex}", "{start}", "{copy}"}},
 		}}
 	case reflect.TypeFor[Quantity]():
 		return &jsonSchema{AnyOf: []*jsonSchema{
 			{Type: "number", Minimum: new(0)},
 			{Type: "string", Pattern: quantityPattern.String()},
 		}}
+	}
+	if of == reflect.TypeFor[Duration]() {
+		return &jsonSchema{Type: "string", Pattern: `^([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$`}
 	}
 	switch of.Kind() {
 	case reflect.Pointer:

@@ -19,6 +19,11 @@
 // offered without knowing. An unhealthy device stays where it is and gets a taint, so that its falling ill is one
 // write.
 //
+// # Ill again and again
+//
+// A device that falls ill is ill at once, and one that recovers is well at once, unless it falls ill again and again:
+// then it stays ill until it was well for a minute. So nobody gets it in its good moments, and it costs few writes.
+//
 // # Unknown is not none
 //
 // As long as no look at the devices has succeeded there are no slices, not even an empty one. When a look fails, the

@@ -21,8 +21,9 @@ const (
 	relook = time.Minute
 	// settle is how long a change has to be followed by others before the devices are looked at.
 	settle = 100 * time.Millisecond
-	// pause is the least time from one look to the next: devices that flap cost one write a second at most.
-	pause = time.Second
+	// pause is the least time from one look to the next. What changes right after a look is still published within a
+	// second; how much it costs that devices flap is bounded by damping.
+	pause = 500 * time.Millisecond
 	// maxRetry bounds the waiting after looks that failed, which doubles from pause.
 	maxRetry = 30 * time.Second
 	// hang is how long a look may take before what was seen last counts no longer.
@@ -42,7 +43,8 @@ type Update struct {
 	Slices []resourceapi.ResourceSliceSpec
 	// Seen says that a look succeeded.
 	Seen bool
-	// Devices are all that were seen, those left out of the slices included, in natural order of their names.
+	// Devices are all that were seen, those left out of the slices included, in natural order of their names. One that
+	// falls ill again and again stays unhealthy in its good moments.
 	Devices []device.Device
 	// LeftOut is what was seen and is not published.
 	LeftOut []LeftOut
@@ -60,13 +62,15 @@ type Inventory struct {
 	offered chan struct{} // holds a token from an offer until the slices that follow it
 
 	// Of Run's goroutine:
-	snapshot device.Snapshot // of the last look that succeeded
+	snapshot device.Snapshot // of the last look that succeeded, damped
+	damping  *damping
 	last     Update
 	looked   bool
 
-	mu    sync.Mutex
-	offer *Offer
-	look  look
+	mu      sync.Mutex
+	offer   *Offer
+	look    look
+	devices []device.Device // of snapshot
 }
 
 // look is how looking at the devices goes.
@@ -79,7 +83,8 @@ type look struct {
 
 // New returns an inventory that has not looked yet, and that makes no slices before [Inventory.Offer].
 func New(o Options) *Inventory {
-	return &Inventory{options: o, changed: make(chan struct{}, 1), offered: make(chan struct{}, 1)}
+	return &Inventory{options: o, changed: make(chan struct{}, 1), offered: make(chan struct{}, 1),
+		damping: newDamping()}
 }
 
 // Offer says what the cluster can hold. It does not wait; slices that differ because of it are told of soon.
@@ -137,7 +142,7 @@ func (i *Inventory) Run(ctx context.Context, changed func(Update)) error {
 		if errors.Is(err, device.ErrNeedsRestart) {
 			return err
 		}
-		wait := relook
+		wait := i.damping.due(time.Now(), relook)
 		if err != nil {
 			wait, retry = retry, min(2*retry, maxRetry)
 		} else {
@@ -182,10 +187,12 @@ func (i *Inventory) seen(snapshot device.Snapshot, err error) Update {
 		return next
 	}
 	snapshot = sorted(snapshot)
+	snapshot.Devices = i.damping.damp(time.Now(), snapshot.Devices)
 	if next.Seen && sameSnapshot(i.snapshot, snapshot) {
 		return next // what was made of it is in use already, and need not be in memory twice
 	}
 	i.snapshot = snapshot
+	i.know(snapshot.Devices)
 	next.Seen, next.Devices = true, snapshot.Devices
 	return i.withSlices(next)
 }

@@ -5,20 +5,26 @@ import (
 	"slices"
 
 	resourceapi "k8s.io/api/resource/v1"
-
-	"example.com/dragoman/pkg/device"
 )
 
 // Offer says which optional fields of ResourceSlices the cluster keeps, and what shall become of unhealthy devices.
-// The zero value is the least that any cluster takes: no counters, no taints, all devices.
+// The zero value is the least that any cluster takes: devices that one claim has as a whole, without taints.
 type Offer struct {
 	// Counters is where shared counters may be.
 	Counters CounterLayout
+	// Shares says that the cluster keeps what lets several claims have one device. Without it each device is offered to
+	// one claim at a time.
+	Shares bool
+	// BindingConditions says that the cluster keeps them. Without it devices that have some are left out: pods would be
+	// bound before those are prepared.
+	BindingConditions bool
 	// Taints says that the cluster keeps taints.
 	Taints bool
+	// NoneTaints says that it keeps those with the effect None too. Without it there are none, and at most four taints.
+	NoneTaints bool
 	// TaintEffect is the effect of the taint of an unhealthy device; empty for no taint.
 	TaintEffect resourceapi.DeviceTaintEffect
-	// LeaveOutUnhealthy leaves unhealthy devices out where Taints is false.
+	// LeaveOutUnhealthy leaves out, where Taints is false, unhealthy devices and those with taints that keep pods away.
 	LeaveOutUnhealthy bool
 }
 
@@ -34,72 +40,6 @@ const (
 	// CountersApart is for Kubernetes 1.35 and later: a slice holds counter sets or devices.
 	CountersApart CounterLayout = "apart"
 )
-
-// The gates that bring what an [Offer] may lack.
-const (
-	taintsGate   = "DRADeviceTaints"
-	countersGate = "DRAPartitionableDevices"
-)
-
-// unhealthyTaint is the name of the taint of unhealthy devices, in the domain of the driver.
-const unhealthyTaint = "unhealthy"
-
-// offered returns the devices as they may be offered, and what of them may not. They share their fields with all.
-func (o Offer) offered(all []device.Device, driverName string) (devices []device.Device, leftOut []LeftOut) {
-	parts := 0
-	for _, d := range all {
-		if o.Counters == NoCounters && len(d.ConsumesCounters) > 0 {
-			if d.PartOf != "" {
-				parts++
-				continue
-			}
-			d.ConsumesCounters = nil
-		}
-		problem := o.withHealth(&d, driverName)
-		if problem != nil {
-			problem.Device = abridged(d.Name)
-			leftOut = append(leftOut, *problem)
-		}
-		if problem == nil || !problem.Whole {
-			devices = append(devices, d)
-		}
-	}
-	if parts > 0 {
-		leftOut = append(leftOut, LeftOut{Field: "partitioning", Reason: fmt.Sprintf("needs the feature gate %s, without "+
-			"which the API server drops shared counters: %d devices that are parts of others are not offered, whole "+
-			"devices are", countersGate, parts)})
-	}
-	return devices, leftOut
-}
-
-// withHealth gives d the taint that it must have, and takes away what the cluster would drop.
-func (o Offer) withHealth(d *device.Device, driverName string) *LeftOut {
-	if o.Taints {
-		if d.Health.Unhealthy && o.TaintEffect != "" {
-			d.Taints = slices.Concat(d.Taints, []resourceapi.DeviceTaint{{
-				Key: driverName + "/" + unhealthyTaint, Value: "true", Effect: o.TaintEffect,
-			}})
-		}
-		return nil
-	}
-	own := d.Taints
-	d.Taints = nil
-	keepsAway := slices.ContainsFunc(own, func(t resourceapi.DeviceTaint) bool {
-		return t.Effect != resourceapi.DeviceTaintEffectNone
-	})
-	switch {
-	case o.LeaveOutUnhealthy && d.Health.Unhealthy:
-		return &LeftOut{Field: "health", Whole: true, Reason: fmt.Sprintf("is bad, and the API server drops taints "+
-			"(feature gate %s): %s", taintsGate, abridged(d.Health.Reason))}
-	case o.LeaveOutUnhealthy && keepsAway:
-		return &LeftOut{Field: "taints", Whole: true, Reason: "would be dropped by the API server (feature gate " +
-			taintsGate + ")"}
-	case len(own) > 0:
-		return &LeftOut{Field: "taints", Reason: "needs the feature gate " + taintsGate + ", without which the API server " +
-			"drops it"}
-	}
-	return nil
-}
 
 // What Kubernetes 1.34 allows in one slice; later versions have other limits (k8s.io/api v0.34, resource/v1/types.go).
 const (

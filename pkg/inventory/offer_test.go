@@ -54,6 +54,15 @@ func sick(s device.Snapshot, name string, taints ...resourceapi.DeviceTaint) dev
 	return s
 }
 
+func tainted(s device.Snapshot, name string, taints ...resourceapi.DeviceTaint) device.Snapshot {
+	for i := range s.Devices {
+		if s.Devices[i].Name == name {
+			s.Devices[i].Taints = taints
+		}
+	}
+	return s
+}
+
 // outline says of each slice which counter sets and devices are in it: "[set] device(consumes) device!effect".
 func outline(specs []resourceapi.ResourceSliceSpec) (lines []string) {
 	for _, spec := range specs {
@@ -110,7 +119,7 @@ func TestWhereCountersAre(t *testing.T) {
 			"1.34 allows 32, 128 and 1024 in the one slice that they have to share, and later versions more"}},
 		"none": {NoCounters, mixed, []string{"gpu-0 gpu-2 gpu-3 gpu-10"}, []string{
 			"partitioning is left out: it needs the feature gate DRAPartitionableDevices, without which the API server drops " +
-				"shared counters: 4 devices that are parts of others are not offered, whole devices are"}},
+				"shared counters: whole devices are offered, and no parts of them"}},
 		"none, and no parts":                      {NoCounters, gpus(2), []string{"gpu-0 gpu-1"}, nil},
 		"none, and a part that somebody else cut": {NoCounters, static, []string{"gpu-0"}, nil},
 	} {
@@ -140,6 +149,11 @@ func sentences(leftOut []LeftOut) (all []string) {
 
 func TestWhatBecomesOfAnUnhealthyDevice(t *testing.T) {
 	own := resourceapi.DeviceTaint{Key: "example.com/maintenance", Effect: resourceapi.DeviceTaintEffectNoExecute}
+	note := resourceapi.DeviceTaint{Key: "example.com/note", Effect: resourceapi.DeviceTaintEffectNone}
+	const dropped = "tainting is left out: it needs the feature gate DRADeviceTaints, without which the API server drops " +
+		"taints: devices "
+	const kept, gone = dropped + "are offered that a taint would keep pods away from",
+		dropped + "that a taint would keep pods away from are not offered"
 	for name, test := range map[string]struct {
 		offer    Offer
 		snapshot device.Snapshot
@@ -150,17 +164,29 @@ func TestWhatBecomesOfAnUnhealthyDevice(t *testing.T) {
 			"gpu-0 gpu-1!gpu.example.com/unhealthy=true:NoSchedule", nil},
 		"a taint that evicts": {Offer{Taints: true, TaintEffect: "NoExecute", LeaveOutUnhealthy: true},
 			sick(gpus(2), "gpu-0"), "gpu-0!gpu.example.com/unhealthy=true:NoExecute gpu-1", nil},
-		"a taint beside its own": {Offer{Taints: true, TaintEffect: "None"}, sick(gpus(1), "gpu-0", own),
+		"a taint beside its own": {Offer{Taints: true, NoneTaints: true, TaintEffect: "None"}, sick(gpus(1), "gpu-0", own),
 			"gpu-0!example.com/maintenance=:NoExecute!gpu.example.com/unhealthy=true:None", nil},
 		"no taint wanted": {Offer{Taints: true}, sick(gpus(1), "gpu-0"), "gpu-0", nil},
 		"taints are dropped, it is kept": {Offer{TaintEffect: "NoSchedule"}, sick(gpus(2), "gpu-1"),
-			"gpu-0 gpu-1", nil},
+			"gpu-0 gpu-1", []string{kept}},
+		"taints are dropped, it is kept as no taint was wanted": {Offer{}, sick(gpus(2), "gpu-1"), "gpu-0 gpu-1", nil},
 		"taints are dropped, its own are told": {Offer{TaintEffect: "NoSchedule"}, sick(gpus(1), "gpu-0", own),
-			"gpu-0", []string{"taints of device gpu-0 is left out: it needs the feature gate DRADeviceTaints, without which " +
-				"the API server drops it"}},
+			"gpu-0", []string{kept}},
 		"taints are dropped, it is left out": {Offer{TaintEffect: "NoSchedule", LeaveOutUnhealthy: true},
-			sick(gpus(2), "gpu-1"), "gpu-0", []string{"device gpu-1 is left out: health is bad, and the API server drops " +
-				"taints (feature gate DRADeviceTaints): it fell off the bus (XID 79)"}},
+			sick(gpus(2), "gpu-1"), "gpu-0", []string{gone,
+				"device gpu-1 is left out: health is bad, which no taint can say here: it fell off the bus (XID 79)"}},
+		"taints are dropped, what has its own is left out": {Offer{LeaveOutUnhealthy: true}, tainted(gpus(2), "gpu-1", own),
+			"gpu-0", []string{gone, "device gpu-1 is left out: taints would not keep pods away here"}},
+		"taints are dropped, those for information are not missed": {Offer{LeaveOutUnhealthy: true},
+			tainted(gpus(2), "gpu-1", note), "gpu-0 gpu-1", nil},
+		"Kubernetes 1.34 refuses the effect None": {Offer{Taints: true, TaintEffect: "NoSchedule"},
+			tainted(sick(gpus(1), "gpu-0"), "gpu-0", note, own),
+			"gpu-0!example.com/maintenance=:NoExecute!gpu.example.com/unhealthy=true:NoSchedule",
+			[]string{"tainting for information is left out: it needs Kubernetes 1.35, before which the API server refuses the " +
+				"effect None: devices are offered without such taints"}},
+		"Kubernetes 1.34 refuses more than four taints": {Offer{Taints: true, TaintEffect: "NoSchedule"},
+			tainted(sick(gpus(2), "gpu-0"), "gpu-0", own, own, own, own), "gpu-1",
+			[]string{"device gpu-0 is left out: taints has 5 entries, of which Kubernetes 1.34 allows 4"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := cmp.Diff(device.Snapshot{}, test.snapshot)

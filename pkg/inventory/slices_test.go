@@ -22,7 +22,8 @@ import (
 var update = flag.Bool("update", false, "write the golden files")
 
 // everything is the offer of a cluster that keeps everything.
-var everything = Offer{Counters: CountersApart, Taints: true, TaintEffect: resourceapi.DeviceTaintEffectNoSchedule}
+var everything = Offer{Counters: CountersApart, Shares: true, BindingConditions: true, Taints: true, NoneTaints: true,
+	TaintEffect: resourceapi.DeviceTaintEffectNoSchedule}
 
 // gpus returns n devices, as a backend without sense of order might.
 func gpus(n int) device.Snapshot {
@@ -231,7 +232,8 @@ func checkLimits(specs []resourceapi.ResourceSliceSpec, layout CounterLayout) er
 
 func offers() []Offer {
 	return []Offer{{}, everything, {Counters: CountersBeside}, {Counters: CountersBeside, LeaveOutUnhealthy: true},
-		{Counters: CountersBeside, Taints: true, TaintEffect: resourceapi.DeviceTaintEffectNoExecute}}
+		{Counters: CountersBeside, Taints: true, TaintEffect: resourceapi.DeviceTaintEffectNoExecute},
+		{Shares: true, LeaveOutUnhealthy: true}, {Counters: CountersApart, BindingConditions: true, Taints: true}}
 }
 
 func FuzzSlices(f *testing.F) {

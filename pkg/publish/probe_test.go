@@ -19,8 +19,8 @@ import (
 // release is what versions of Kubernetes differ in (pkg/registry/resource/resourceslice and
 // pkg/apis/resource/validation of 1.34 and 1.37).
 type release struct {
-	taints, counters bool // the feature gates
-	beside           bool // 1.34: counter sets and devices in one slice, no taint effect None
+	taints, counters, shares, binding bool // the feature gates
+	beside                            bool // 1.34: counter sets and devices in one slice, no taint effect None
 }
 
 func (r release) admit(s *resourceapi.ResourceSlice) *apierrors.StatusError {
@@ -35,6 +35,16 @@ func (r release) admit(s *resourceapi.ResourceSlice) *apierrors.StatusError {
 		}
 		if !r.counters {
 			d.ConsumesCounters = nil
+		}
+		if !r.shares {
+			d.AllowMultipleAllocations = nil
+			for name, capacity := range d.Capacity {
+				capacity.RequestPolicy = nil
+				d.Capacity[name] = capacity
+			}
+		}
+		if !r.binding {
+			d.BindsToNode, d.BindingConditions, d.BindingFailureConditions = nil, nil, nil
 		}
 		if r.beside && slices.ContainsFunc(d.Taints, func(t resourceapi.DeviceTaint) bool { return t.Effect == "None" }) {
 			errs = append(errs, field.NotSupported(field.NewPath("spec", "devices"), "None", []string{"NoSchedule"}))
@@ -57,26 +67,37 @@ func probeOptions(client kubernetes.Interface) Options {
 }
 
 func TestProbe(t *testing.T) {
+	const all = "DRAConsumableCapacity DRADeviceBindingConditions DRADeviceTaints DRAPartitionableDevices"
+	everything := release{taints: true, counters: true, shares: true, binding: true}
+	old := everything
+	old.beside = true
 	for name, test := range map[string]struct {
-		release release
-		effect  resourceapi.DeviceTaintEffect
-		want    Features
-		missing string
+		release  release
+		effect   resourceapi.DeviceTaintEffect
+		want     Features
+		missing  string
+		requests int
 	}{
-		"1.34, gates off": {release{beside: true}, "NoSchedule", Features{false, CountersDropped},
-			"DRADeviceTaints DRAPartitionableDevices"},
-		"1.34, counters on": {release{beside: true, counters: true}, "NoSchedule", Features{false, CountersBeside},
-			"DRADeviceTaints"},
-		"1.34, all gates on": {release{true, true, true}, "NoSchedule", Features{true, CountersBeside},
-			""},
-		"1.34, an effect that it has not": {release{true, true, true}, "None", Features{false, CountersBeside},
-			"DRADeviceTaints"},
-		"1.35, gates off": {release{}, "NoExecute", Features{false, CountersDropped},
-			"DRADeviceTaints DRAPartitionableDevices"},
-		"1.35, taints on": {release{taints: true}, "None", Features{true, CountersDropped},
-			"DRAPartitionableDevices"},
-		"1.37": {release{taints: true, counters: true}, "None", Features{true, CountersApart},
-			""},
+		"1.34, gates off": {release{beside: true}, "NoSchedule", Features{Counters: CountersDropped}, all, 1},
+		"1.34, counters on": {release{beside: true, counters: true}, "NoSchedule", Features{Counters: CountersBeside},
+			"DRAConsumableCapacity DRADeviceBindingConditions DRADeviceTaints", 2},
+		"1.34, taints on": {release{beside: true, taints: true}, "NoSchedule",
+			Features{Taints: true, Counters: CountersDropped},
+			"DRAConsumableCapacity DRADeviceBindingConditions DRAPartitionableDevices", 2},
+		"1.34, all gates on": {old, "NoSchedule",
+			Features{Taints: true, Counters: CountersBeside, Shares: true, BindingConditions: true}, "", 2},
+		"1.34, an effect that it has not": {old, "None",
+			Features{Counters: CountersBeside, Shares: true, BindingConditions: true}, "DRADeviceTaints", 6},
+		"1.35, gates off": {release{}, "NoExecute", Features{Counters: CountersDropped}, all, 1},
+		"1.35, taints on": {release{taints: true}, "None",
+			Features{Taints: true, NoneTaints: true, Counters: CountersDropped},
+			"DRAConsumableCapacity DRADeviceBindingConditions DRAPartitionableDevices", 1},
+		"1.36, without binding conditions": {release{taints: true, counters: true, shares: true}, "NoExecute",
+			Features{Taints: true, NoneTaints: true, Counters: CountersApart, Shares: true}, "DRADeviceBindingConditions", 1},
+		"1.36, without shares": {release{taints: true, counters: true, binding: true}, "NoExecute",
+			Features{Taints: true, NoneTaints: true, Counters: CountersApart, BindingConditions: true},
+			"DRAConsumableCapacity", 1},
+		"1.37": {everything, "NoSchedule", complete(), "", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newAPIServer(t)
@@ -85,16 +106,46 @@ func TestProbe(t *testing.T) {
 			if err != nil || got != test.want {
 				t.Errorf("got %+v, %v; want %+v", got, err, test.want)
 			}
+			if got.Complete() != (test.want == complete()) {
+				t.Errorf("complete: %v", got.Complete())
+			}
 			if missing := strings.Join(got.Missing(), " "); missing != test.missing {
 				t.Errorf("missing %q, want %q", missing, test.missing)
 			}
 			if s.writes() > 0 || len(s.stored()) > 0 {
 				t.Errorf("something was written: %v", s.requests)
 			}
-			if n := s.count("rehearse"); n > 3 {
-				t.Errorf("%d requests", n)
+			if n := s.count("rehearse"); n != test.requests {
+				t.Errorf("%d requests, want %d", n, test.requests)
 			}
 		})
+	}
+}
+
+func complete() Features {
+	return Features{Taints: true, NoneTaints: true, Counters: CountersApart, Shares: true, BindingConditions: true}
+}
+
+// TestAnAPIServerThatTakesThingsOneByOneOnly is one with rules that nobody knows of yet.
+func TestAnAPIServerThatTakesThingsOneByOneOnly(t *testing.T) {
+	s := newAPIServer(t)
+	s.admit = func(slice *resourceapi.ResourceSlice) *apierrors.StatusError {
+		for _, d := range slice.Spec.Devices {
+			if len(d.Taints) > 0 && len(d.BindingConditions) > 0 {
+				return apierrors.NewInvalid(resourceapi.SchemeGroupVersion.WithKind("ResourceSlice").GroupKind(), "",
+					field.ErrorList{field.Forbidden(field.NewPath("spec", "devices"), "not both")})
+			}
+		}
+		return release{taints: true, counters: true, shares: true, binding: true}.admit(slice)
+	}
+	got, err := Probe(t.Context(), probeOptions(s.client(t)), "NoSchedule")
+	want := complete()
+	want.NoneTaints = false // which is not worth a question more
+	if err != nil || got != want {
+		t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+	if n := s.count("rehearse"); n > 7 {
+		t.Errorf("%d requests", n)
 	}
 }
 
@@ -137,7 +188,7 @@ func TestAProbeIsASliceOfThisNode(t *testing.T) {
 	s := newAPIServer(t)
 	s.admit = func(slice *resourceapi.ResourceSlice) *apierrors.StatusError {
 		seen = append(seen, slice.DeepCopy())
-		return release{taints: true, counters: true}.admit(slice)
+		return release{beside: true, taints: true, counters: true}.admit(slice)
 	}
 	if _, err := Probe(t.Context(), probeOptions(s.client(t)), "NoSchedule"); err != nil {
 		t.Fatal(err)
@@ -148,7 +199,7 @@ func TestAProbeIsASliceOfThisNode(t *testing.T) {
 			t.Errorf("slice %+v", slice.Spec)
 		}
 	}
-	if len(seen) != 3 {
+	if len(seen) != 2 {
 		t.Errorf("%d requests", len(seen))
 	}
 }

@@ -6,7 +6,8 @@
 //
 //	epoch                               which boot the rest belongs to
 //	claims/<uid>.json                   the records
-//	owners/<device>-<hash of pool>      the markers, see [Store.Hold]; with a share ID: …-<share>
+//	owners/<device>-<hash of pool>      the markers, see [Store.Hold]
+//	owners/<device>-<hash>/<share>      the same for shares of a device, in a directory that goes with the last one
 //	locks/<uid>                         what somebody locks who works on the claim
 //	quarantine/<uid>.<n>.json           records that could not be read
 //	quarantine/<uid>.<n>.json.resolved  the same, after the claim was deleted

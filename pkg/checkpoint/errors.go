@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -47,11 +48,13 @@ func (e *VersionError) Error() string {
 		"driver again until the pods of the claim are gone", e.Path, e.Version, formatVersion)
 }
 
-// HeldError means that another claim owns a device on this node.
+// HeldError means that another claim owns a device on this node, or that other claims own shares of it.
 type HeldError struct {
 	Key DeviceKey
 	// By is the owner; without a UID if the marker does not say.
 	By Claim
+	// Sharers are the owners of shares, each once, if Key is a whole device that is held in shares; By is the first.
+	Sharers []Claim
 	// Path is the marker.
 	Path string
 }
@@ -61,6 +64,29 @@ func (e *HeldError) Error() string {
 		return fmt.Sprintf("%s is held, but the marker %s does not say by which claim: "+
 			"remove it when no container uses the device", e.Key, e.Path)
 	}
+	if len(e.Sharers) > 0 {
+		return fmt.Sprintf("%s is held in shares by %s: it becomes free when the pods of these claims are gone from this "+
+			"node", e.Key, named(e.Sharers))
+	}
 	return fmt.Sprintf("%s is held by claim %s: it becomes free when the pods of that claim are gone from this node",
 		e.Key, e.By)
+}
+
+// namedClaims is how many claims an error names: it becomes an event of the pod.
+const namedClaims = 4
+
+// named returns claims as part of a sentence: "claims a/b (uid c), d/e (uid f) and 3 more".
+func named(claims []Claim) string {
+	names := make([]string, 0, namedClaims)
+	for _, c := range claims[:min(len(claims), namedClaims)] {
+		names = append(names, c.String())
+	}
+	text := "claim " + strings.Join(names, ", ")
+	if len(claims) > 1 {
+		text = "claims " + strings.Join(names, ", ")
+	}
+	if more := len(claims) - namedClaims; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }

@@ -25,18 +25,22 @@ func TestFault03FileSystemThatFailsAtAnyMoment(t *testing.T) {
 func testFaults(t *testing.T, action string, with error) {
 	key := DeviceKey{Pool: "p", Device: "gpu-0"}
 	for name, do := range map[string]func(s *Store) error{
-		"Open":          func(s *Store) error { _, err := open(s.dir, boot); return err },
-		"Open anew":     func(s *Store) error { _, err := open(filepath.Join(s.dir, "new"), boot); return err },
-		"Get":           func(s *Store) error { _, err := s.Get(uid); return err },
-		"Has":           func(s *Store) error { return known(s.Has(uid)) },
-		"Get of junk":   func(s *Store) error { _, err := s.Get("junk"); return ignore(err, new(*CorruptError)) },
-		"Put":           func(s *Store) error { return s.Put(example()) },
-		"Hold":          func(s *Store) error { return s.Hold(key, example().Claim) },
-		"Hold another":  func(s *Store) error { return s.Hold(DeviceKey{Pool: "p", Device: "gpu-1"}, example().Claim) },
-		"Held":          func(s *Store) error { return knownHeld(s, key) },
-		"List":          listed,
-		"TryLock":       func(s *Store) error { return locked(s.TryLock(uid)) },
-		"Hold of other": func(s *Store) error { return ignore(s.Hold(key, Claim{UID: "other"}), new(*HeldError)) },
+		"Open":        func(s *Store) error { _, err := open(s.dir, boot); return err },
+		"Open anew":   func(s *Store) error { _, err := open(filepath.Join(s.dir, "new"), boot); return err },
+		"Get":         func(s *Store) error { _, err := s.Get(uid); return err },
+		"Has":         func(s *Store) error { return known(s.Has(uid)) },
+		"Get of junk": func(s *Store) error { _, err := s.Get("junk"); return ignore(err, new(*CorruptError)) },
+		"Put":         func(s *Store) error { return s.Put(example()) },
+		"Hold":        func(s *Store) error { return s.Hold(Device{DeviceKey: key}, example().Claim) },
+		"Hold another": func(s *Store) error {
+			return s.Hold(Device{DeviceKey: DeviceKey{Pool: "p", Device: "gpu-1"}}, example().Claim)
+		},
+		"Held":    func(s *Store) error { return knownHeld(s, key) },
+		"List":    listed,
+		"TryLock": func(s *Store) error { return locked(s.TryLock(uid)) },
+		"Hold of other": func(s *Store) error {
+			return ignore(s.Hold(Device{DeviceKey: key}, Claim{UID: "other"}), new(*HeldError))
+		},
 	} {
 		points := passing(t, action, do)
 		for i, point := range points {
@@ -52,7 +56,7 @@ func testFaults(t *testing.T, action string, with error) {
 					r, err := s.Get(uid)
 					must(t, err)
 					held, _, err := s.Held()
-					if r.State != Prepared || held[key].UID != uid || err != nil {
+					if r.State != Prepared || held[key].UID != uid || held[sharing("s-1").DeviceKey].UID != uid || err != nil {
 						t.Errorf("it is %s, and its device is held by %v, %v", r.State, held, err)
 					}
 					if known, err := s.Has("junk"); !known || err != nil {
@@ -70,6 +74,16 @@ func known(known bool, err error) error {
 		return errors.New("it is not known")
 	}
 	return err
+}
+
+// sharing is a share of device gpu-9.
+func sharing(id string) Device {
+	return Device{DeviceKey: DeviceKey{Pool: "p", Device: "gpu-9", ShareID: id}}
+}
+
+func allShares(s *Store) error {
+	shares, err := s.Shares("p", "gpu-9")
+	return known(len(shares) > 0 && shares[0].Claim.UID == uid, err)
 }
 
 func knownHeld(s *Store, key DeviceKey) error {
@@ -109,7 +123,8 @@ func filled(t *testing.T, key DeviceKey) *Store {
 	t.Helper()
 	s := newStore(t)
 	must(t, s.Put(example()))
-	must(t, s.Hold(key, example().Claim))
+	must(t, s.Hold(Device{DeviceKey: key}, example().Claim))
+	must(t, s.Hold(sharing("s-1"), example().Claim))
 	must(t, s.claims.Replace("junk.json", "temp", []byte("junk"), onlyOurs))
 	return s
 }

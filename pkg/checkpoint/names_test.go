@@ -21,7 +21,7 @@ func everything(s *Store, uid types.UID, key DeviceKey) map[string]error {
 		defer unlock()
 	}
 	errs["Put"] = s.Put(r)
-	errs["Hold"] = s.Hold(key, r.Claim)
+	errs["Hold"] = s.Hold(Device{DeviceKey: key}, r.Claim)
 	_, errs["Has"] = s.Has(uid)
 	_, errs["Get"] = s.Get(uid)
 	_, _, errs["List"] = s.List()

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -86,15 +87,22 @@ type Record struct {
 	stored  []byte // the file as it was read or written last
 }
 
+// Amounts are quantities of capacities, by their names.
+type Amounts map[string]resource.Quantity
+
 // Device is what is remembered of one device of a claim.
 type Device struct {
 	DeviceKey
+	// Consumed is what a share takes of the device's capacities; nil for a whole device.
+	Consumed Amounts
 	// Request is the request of the claim for which the device was allocated.
 	Request string
 	// AdminAccess means that the claim only looks at the device: it does not own it.
 	AdminAccess bool
 	// Undo is whatever the backend needs to take the device back.
 	Undo json.RawMessage
+	// Shown is what the status of the claim shows of the device, a JSON object; empty for nothing.
+	Shown json.RawMessage
 
 	unknown map[string]json.RawMessage
 }
@@ -198,18 +206,20 @@ func (r *Record) UnmarshalJSON(raw []byte) (err error) {
 func (d Device) MarshalJSON() ([]byte, error) {
 	object, err := json.Marshal(struct {
 		DeviceKey
+		Consumed    Amounts         `json:"consumed,omitempty"`
 		Request     string          `json:"request,omitempty"`
 		AdminAccess bool            `json:"adminAccess,omitempty"`
 		Undo        json.RawMessage `json:"undo,omitempty"`
-	}{d.DeviceKey, d.Request, d.AdminAccess, d.Undo})
+		Shown       json.RawMessage `json:"shown,omitempty"`
+	}{d.DeviceKey, d.Consumed, d.Request, d.AdminAccess, d.Undo, d.Shown})
 	return withUnknown(object, err, d.unknown)
 }
 
 // UnmarshalJSON keeps the fields that it does not know.
 func (d *Device) UnmarshalJSON(raw []byte) (err error) {
 	d.unknown, err = fields(raw, map[string]any{
-		"pool": &d.Pool, "device": &d.Device, "shareID": &d.ShareID,
-		"request": &d.Request, "adminAccess": &d.AdminAccess, "undo": &d.Undo,
+		"pool": &d.Pool, "device": &d.Device, "shareID": &d.ShareID, "consumed": &d.Consumed,
+		"request": &d.Request, "adminAccess": &d.AdminAccess, "undo": &d.Undo, "shown": &d.Shown,
 	})
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -44,33 +45,51 @@ func framed(body string) []byte {
 	return []byte("dragoman-record/v1 sha256:" + hex.EncodeToString(sum[:]) + "\n" + body)
 }
 
-// TestFault05ReleasedFormats reads the record of each released format. Never change such a file: add one for a new
-// format.
-func TestFault05ReleasedFormats(t *testing.T) {
-	golden := filepath.Join("testdata", "record-v1")
-	written, err := encode(example())
-	if err != nil {
-		t.Fatal(err)
+// shares is a claim that has two shares of one device, and shows something of the first.
+func shares() *Record {
+	r := example()
+	amounts := func(memory string) Amounts {
+		return Amounts{"memory": resource.MustParse(memory), "gpu.example.com/compute": resource.MustParse("25")}
 	}
-	if *update {
-		if err := os.WriteFile(golden, written, 0o600); err != nil {
+	r.Devices = []Device{
+		{DeviceKey: DeviceKey{Pool: "node-a", Device: "gpu-4", ShareID: "f7a1c0de-0000-4000-8000-000000000001"},
+			Consumed: amounts("10Gi"), Request: "parts", Undo: json.RawMessage(`{"files":[]}`),
+			Shown: json.RawMessage(`{"data":{"model":"M"}}`)},
+		{DeviceKey: DeviceKey{Pool: "node-a", Device: "gpu-4", ShareID: "f7a1c0de-0000-4000-8000-000000000002"},
+			Consumed: amounts("1536Mi"), Request: "parts"},
+	}
+	return r
+}
+
+// TestFault05ReleasedFormats reads the record of each released format. Never change such a file: add one for a new
+// format, or for new fields.
+func TestFault05ReleasedFormats(t *testing.T) {
+	for name, r := range map[string]*Record{"record-v1": example(), "record-v1-shares": shares()} {
+		golden := filepath.Join("testdata", name)
+		written, err := encode(r)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(written)); diff != "" {
-		t.Errorf("what is written today differs from the released format (-released +written):\n%s", diff)
-	}
-	read, err := decode(want, uid)
-	if err != nil {
-		t.Fatalf("the released format does not read: %v", err)
-	}
-	read.stored = nil
-	if diff := cmp.Diff(example(), read, cmp.AllowUnexported(Record{}, Device{})); diff != "" {
-		t.Errorf("the released format reads differently (-want +got):\n%s", diff)
+		if *update {
+			if err := os.WriteFile(golden, written, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), string(written)); diff != "" {
+			t.Errorf("%s: what is written today differs from the released format (-released +written):\n%s", name, diff)
+		}
+		read, err := decode(want, uid)
+		if err != nil {
+			t.Fatalf("%s: the released format does not read: %v", name, err)
+		}
+		read.stored = nil
+		if diff := cmp.Diff(r, read, cmp.AllowUnexported(Record{}, Device{})); diff != "" {
+			t.Errorf("%s: the released format reads differently (-want +got):\n%s", name, diff)
+		}
 	}
 }
 

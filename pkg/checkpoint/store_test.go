@@ -157,7 +157,7 @@ func TestFault24UIDsThatAreNoneNeverBecomePaths(t *testing.T) {
 		_, lockErr := s.Lock(context.Background(), bad)
 		for call, err := range map[string]error{
 			"Get": getErr, "Has": hasErr, "Lock": lockErr, "Put": s.Put(r), "Delete": s.Delete(bad),
-			"Hold": s.Hold(DeviceKey{Pool: "p", Device: "gpu-0"}, r.Claim),
+			"Hold": s.Hold(Device{DeviceKey: DeviceKey{Pool: "p", Device: "gpu-0"}}, r.Claim),
 		} {
 			if err == nil || errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "is not one") {
 				t.Errorf("%s(%q): %v", call, bad, err)
@@ -181,7 +181,7 @@ func TestFault04ACorruptRecord(t *testing.T) {
 			s := newStore(t)
 			key := DeviceKey{Pool: "node-a", Device: "gpu-0"}
 			must(t, s.Put(example()))
-			must(t, s.Hold(key, example().Claim))
+			must(t, s.Hold(Device{DeviceKey: key}, example().Claim))
 			path := filepath.Join(s.dir, "claims", string(uid)+".json")
 			must(t, os.WriteFile(path, []byte(content), 0o600))
 
@@ -355,7 +355,7 @@ func TestFault07RecordsOfAnotherBootAreNotBelieved(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newStore(t)
 			must(t, s.Put(example()))
-			must(t, s.Hold(DeviceKey{Pool: "p", Device: "gpu-0"}, example().Claim))
+			must(t, s.Hold(Device{DeviceKey: DeviceKey{Pool: "p", Device: "gpu-0"}}, example().Claim))
 			epoch := filepath.Join(s.dir, "epoch")
 			old, err := os.ReadFile(epoch)
 			must(t, err)
@@ -378,7 +378,7 @@ func TestFault07RecordsOfAnotherBootAreNotBelieved(t *testing.T) {
 func TestAnotherInstanceInTheSameBootKeepsEverything(t *testing.T) {
 	s := newStore(t)
 	must(t, s.Put(example()))
-	must(t, s.Hold(DeviceKey{Pool: "p", Device: "gpu-0"}, example().Claim))
+	must(t, s.Hold(Device{DeviceKey: DeviceKey{Pool: "p", Device: "gpu-0"}}, example().Claim))
 	epoch, err := os.ReadFile(filepath.Join(s.dir, "epoch"))
 	must(t, err)
 	newer := strings.Replace(string(epoch), "/v1 ", "/v2 ", 1) + "more\n"
@@ -447,8 +447,10 @@ func TestAnInstanceWaitsForOneThatEntersTheEpoch(t *testing.T) {
 
 func TestDirectoriesThatSomebodyRemovedAreMadeAgain(t *testing.T) {
 	for name, use := range map[string]func(s *Store) error{
-		"Put":  func(s *Store) error { return s.Put(example()) },
-		"Hold": func(s *Store) error { return s.Hold(DeviceKey{Pool: "p", Device: "gpu-0"}, example().Claim) },
+		"Put": func(s *Store) error { return s.Put(example()) },
+		"Hold": func(s *Store) error {
+			return s.Hold(Device{DeviceKey: DeviceKey{Pool: "p", Device: "gpu-0"}}, example().Claim)
+		},
 		"Lock": func(s *Store) error {
 			unlock, err := s.Lock(context.Background(), uid)
 			if err == nil {
@@ -508,22 +510,22 @@ func TestMarkers(t *testing.T) {
 	gpu := DeviceKey{Pool: "region/node-a", Device: "gpu-3"}
 	share := DeviceKey{Pool: "region/node-a", Device: "gpu-4", ShareID: "s-1"}
 	s := newStore(t)
-	must(t, s.Hold(gpu, a))
-	must(t, s.Hold(gpu, a))
-	must(t, s.Hold(share, a))
+	must(t, s.Hold(Device{DeviceKey: gpu}, a))
+	must(t, s.Hold(Device{DeviceKey: gpu}, a))
+	must(t, s.Hold(Device{DeviceKey: share}, a))
 	otherShare, otherPool := share, gpu
 	otherShare.ShareID, otherPool.Pool = "s-2", "region/node-b"
-	must(t, s.Hold(otherShare, b))
-	must(t, s.Hold(otherPool, b))
+	must(t, s.Hold(Device{DeviceKey: otherShare}, b))
+	must(t, s.Hold(Device{DeviceKey: otherPool}, b))
 
 	var held *HeldError
-	err := s.Hold(gpu, b)
+	err := s.Hold(Device{DeviceKey: gpu}, b)
 	want := "device gpu-3 of pool region/node-a is held by claim team-a/train-0 (uid uid-a): " +
 		"it becomes free when the pods of that claim are gone from this node"
 	if !errors.As(err, &held) || held.By != a || held.Key != gpu || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
-	if err := openAt(t, s.dir).Hold(share, b); !errors.As(err, &held) ||
+	if err := openAt(t, s.dir).Hold(Device{DeviceKey: share}, b); !errors.As(err, &held) ||
 		!strings.HasPrefix(err.Error(), "share s-1 of device gpu-4") {
 		t.Errorf("got %v", err)
 	}
@@ -536,7 +538,7 @@ func TestMarkers(t *testing.T) {
 	}
 	must(t, s.Release(a.UID, gpu))
 	must(t, s.Release(a.UID, gpu))
-	must(t, s.Hold(gpu, b))
+	must(t, s.Hold(Device{DeviceKey: gpu}, b))
 	must(t, s.ReleaseAll(b.UID))
 	if all, _, _ := s.Held(); len(all) != 1 || all[share] != a {
 		t.Errorf("got %v", all)
@@ -557,7 +559,7 @@ func TestAMarkerThatSaysNothingBlocksAndSaysWhatToDo(t *testing.T) {
 			path := filepath.Join(s.dir, "owners", marker)
 			must(t, spoil(path))
 			var held *HeldError
-			if err := s.Hold(gpu, example().Claim); !errors.As(err, &held) || held.By.UID != "" ||
+			if err := s.Hold(Device{DeviceKey: gpu}, example().Claim); !errors.As(err, &held) || held.By.UID != "" ||
 				!strings.Contains(err.Error(), path) {
 				t.Errorf("Hold: %v", err)
 			}
@@ -578,7 +580,7 @@ func TestOfManyClaimsThatWantADeviceOneGetsIt(t *testing.T) {
 		for i := range results {
 			group.Go(func() {
 				by := Claim{UID: types.UID(fmt.Sprint("c", i))}
-				results[i] = stores[i%2].Hold(DeviceKey{Pool: "p", Device: "gpu-0"}, by)
+				results[i] = stores[i%2].Hold(Device{DeviceKey: DeviceKey{Pool: "p", Device: "gpu-0"}}, by)
 			})
 		}
 		group.Wait()
@@ -722,7 +724,7 @@ func TestFault02WithAFullDisk(t *testing.T) {
 	unlock, err := s.Lock(context.Background(), uid)
 	must(t, err)
 	must(t, s.Put(example()))
-	must(t, s.Hold(key, example().Claim))
+	must(t, s.Hold(Device{DeviceKey: key}, example().Claim))
 	unlock()
 	fill()
 
@@ -730,7 +732,7 @@ func TestFault02WithAFullDisk(t *testing.T) {
 	other := example()
 	other.Claim.UID = "other"
 	for call, err := range map[string]error{
-		"Put": s.Put(other), "Hold": s.Hold(DeviceKey{Pool: "p", Device: "gpu-1"}, other.Claim),
+		"Put": s.Put(other), "Hold": s.Hold(Device{DeviceKey: DeviceKey{Pool: "p", Device: "gpu-1"}}, other.Claim),
 	} {
 		if !errors.Is(err, syscall.ENOSPC) ||
 			!strings.Contains(err.Error(), "free space in the file system of "+s.dir) {

@@ -275,6 +275,15 @@ func TestDecide(t *testing.T) {
 			claim: newClaim().result("a", ours, node, "gpu-0").result("b", ours, node, "gpu-0"),
 			err:   `device "gpu-0" of pool "node-a", allocated for request "b", is in the claim twice`,
 		},
+		"one device as a whole and in shares": {
+			claim: newClaim().result("a", ours, node, "gpu-0", share("s-1")).result("b", ours, node, "gpu-0"),
+			err: `device "gpu-0" of pool "node-a", allocated for request "b", is in the claim as a whole and in ` +
+				`shares`,
+		},
+		"a look at a device of which the claim has a share": {
+			claim: newClaim().result("a", ours, node, "gpu-0", share("s-1")).result("b", ours, node, "gpu-0", admin),
+			want:  []string{"a gpu-0/s-1 default -1", "b gpu-0 default -1"},
+		},
 		"all problems of all configurations at once, with paths in the spec": {
 			claim: newClaim().request("a", "c").request("b", "d").
 				class(theirs, "x", "a").class(ours, "bad", "a").class(ours, "fast", "b").

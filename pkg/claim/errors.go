@@ -80,6 +80,7 @@ var shareID = regexp.MustCompile(`^[0-9a-zA-Z-]{1,64}$`)
 // there once each. The API server and the scheduler see to that; a driver must not depend on it.
 func checkResults(devices []Device, poolName string) error {
 	seen := make(map[[2]string]bool)
+	had := make(map[string]bool) // devices that the claim has, and whether in shares
 	for _, d := range devices {
 		key := [2]string{d.Result.Device, string(ptr.Deref(d.Result.ShareID, ""))}
 		reason := ""
@@ -93,6 +94,11 @@ func checkResults(devices []Device, poolName string) error {
 			reason = fmt.Sprintf("has the share ID %q, which is not a UUID", shortened(key[1], 80))
 		case seen[key]:
 			reason = "is in the claim twice"
+		case !d.adminAccess():
+			if shared, again := had[key[0]]; again && shared != (d.Result.ShareID != nil) {
+				reason = "is in the claim as a whole and in shares"
+			}
+			had[key[0]] = d.Result.ShareID != nil
 		}
 		if reason != "" {
 			return &ResultError{Request: d.Result.Request, Pool: d.Result.Pool, Device: d.Result.Device, Reason: reason}

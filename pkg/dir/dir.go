@@ -57,6 +57,21 @@ func (d Dir) Make() error {
 	})
 }
 
+// MakeDir makes a directory in the directory, with the same permissions, less what the umask takes from others. If
+// anything has the name, it stays as it is, which is no error.
+func (d Dir) MakeDir(name string) error {
+	if err := check(name); err != nil {
+		return err
+	}
+	err := d.change("mkdir", name, func() error {
+		return d.call("mkdir", name, func(path string) error { return unix.Mkdir(path, uint32(d.mode.Perm())) })
+	})
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
+}
+
 // ErrNoFile means that something has the name which is no file and leads to none.
 var ErrNoFile = errors.New("it is not a file")
 
@@ -152,6 +167,19 @@ func (d Dir) Remove(name string) error { return d.remove(name, d.unlink) }
 
 // RemoveAll is [Dir.Remove] also for a directory with all that is in it.
 func (d Dir) RemoveAll(name string) error { return d.remove(name, d.unlinkAll) }
+
+// RemoveEmpty removes a directory that is empty. One that is not, or is missing, and anything else that has the name
+// stay as they are, which is no error. Nothing that is made at the same time is lost.
+func (d Dir) RemoveEmpty(name string) error {
+	if err := check(name); err != nil {
+		return err
+	}
+	err := d.change("rmdir", name, func() error { return d.call("rmdir", name, unix.Rmdir) })
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil
+	}
+	return err
+}
 
 func (d Dir) remove(name string, how func(name string) error) error {
 	if err := check(name); err != nil {

@@ -178,6 +178,34 @@ func TestRemoveRenameAndLinks(t *testing.T) {
 	}
 }
 
+func TestDirectoriesWithin(t *testing.T) {
+	d := newDir(t)
+	must(t, d.MakeDir("within"))
+	must(t, d.MakeDir("within"))
+	if info, err := os.Lstat(d.File("within")); err != nil || info.Mode().Perm() != 0o700 || !info.IsDir() {
+		t.Errorf("%v, %v", info, err)
+	}
+	within := At(d.File("within"), 0o700)
+	must(t, within.Symlink("text", "a"))
+	must(t, d.Symlink("within", "link"))
+	must(t, os.WriteFile(d.File("file"), nil, 0o600))
+	for _, stays := range []string{"within", "link", "file", "missing"} {
+		must(t, d.RemoveEmpty(stays))
+	}
+	must(t, d.MakeDir("file"))
+	if got := fmt.Sprint(names(t, d)); got != "[file link within]" {
+		t.Errorf("there are %s", got)
+	}
+	must(t, within.Remove("a"))
+	must(t, d.RemoveEmpty("within"))
+	if got := fmt.Sprint(names(t, d)); got != "[file link]" {
+		t.Errorf("there are %s", got)
+	}
+	if err := At(d.File("missing"), 0o700).MakeDir("within"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("in a directory that is missing: %v", err)
+	}
+}
+
 // TestADirectoryThatSomebodyRemoved is the promise that nothing is remembered.
 func TestADirectoryThatSomebodyRemoved(t *testing.T) {
 	d := newDir(t)
@@ -325,6 +353,8 @@ func everything(d Dir, name string) map[string]error {
 		"Rename to":      d.Rename("other", name),
 		"Remove":         d.Remove(name),
 		"RemoveAll":      d.RemoveAll(name),
+		"MakeDir":        d.MakeDir(name),
+		"RemoveEmpty":    d.RemoveEmpty(name),
 	}
 }
 

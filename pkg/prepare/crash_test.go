@@ -37,7 +37,9 @@ func deeds() map[string]deed {
 	}
 }
 
-func crashDevices() []string { return []string{"gpu-1", "gpu-0", "gpu-5 admin", "gpu-2 share=s-1"} }
+func crashDevices() []string {
+	return []string{"gpu-1", "gpu-0", "gpu-5 admin", "gpu-2 share=s-1 takes=60Gi"}
+}
 
 func crashPlan() claim.Plan { return planOf("a", crashDevices()...) }
 
@@ -115,7 +117,7 @@ func TestFault01EveryMomentGoingWrong(t *testing.T) {
 							p.mustGoAway(t, "a")
 						}
 						after := p.start(t)
-						other := planOf("b", "gpu-0", "gpu-1", "gpu-3", "gpu-2 share=s-1")
+						other := planOf("b", "gpu-0", "gpu-1", "gpu-3", "gpu-2 share=s-1 takes=60Gi")
 						_, err = after.Prepare(context.Background(), other)
 						must(t, err)
 						after.mustHold(t)

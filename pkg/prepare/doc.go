@@ -18,6 +18,11 @@
 // is set before the first effect and removed after the last one is undone. So a claim that finds another one's marker
 // on its device has no effect there, and leaves the device alone when it is taken back.
 //
+// A device is held as a whole by one claim, or in shares by several. The marker of a share says what it takes of the
+// device's capacities, so that all shares of a device can be added up without looking at other claims. A claim holds
+// its shares before it adds up: of two that come at the same time and do not both fit, one at least is refused, and
+// maybe both, until the kubelet tries again.
+//
 // # When the record of a claim cannot be read
 //
 // The claim's markers still say which devices it holds. Prepare makes a new record and lets the backend converge;

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	tcdi "tags.cncf.io/container-device-interface/pkg/cdi"
@@ -186,6 +187,9 @@ func (p *process) with(t testing.TB, backend device.Backend) *process {
 	p.records = records
 	p.Preparer = New(Options{
 		Backend: backend, Records: records, CDI: dir, DriverName: driverName, NodeName: nodeName,
+		Capacity: func(string, string) (map[resourceapi.QualifiedName]resource.Quantity, bool) {
+			return map[resourceapi.QualifiedName]resource.Quantity{"memory": resource.MustParse("80Gi")}, true
+		},
 		Report: func(_ device.Claim, problem error) { p.reports = append(p.reports, problem) },
 		Reconciled: func(c device.Claim, did Action) {
 			p.done = append(p.done, fmt.Sprintf("%s %s/%s %s", did, c.Namespace, c.Name, c.UID))
@@ -212,17 +216,22 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// planOf returns the plan of a claim for devices such as "gpu-0", "gpu-1 admin" or "gpu-2 share=s-1".
+// planOf returns the plan of a claim for devices such as "gpu-0", "gpu-1 admin", "gpu-2 share=s-1" or
+// "gpu-2 share=s-2 takes=30Gi", of the 80Gi of memory that each device has.
 func planOf(uid types.UID, devices ...string) claim.Plan {
 	plan := claim.Plan{Namespace: "team-" + string(uid), Name: "train", UID: uid}
 	for i, words := range devices {
 		name, more, _ := strings.Cut(words, " ")
+		more, takes, _ := strings.Cut(more, " takes=")
 		d := claim.Device{ConfigIndex: -1, Config: gpuv1alpha1.Default()}
 		d.Result = resourceapi.DeviceRequestAllocationResult{
 			Request: fmt.Sprint("request-", i), Driver: driverName, Pool: nodeName, Device: name,
 		}
 		if share, ok := strings.CutPrefix(more, "share="); ok {
 			d.Result.ShareID = new(types.UID(share))
+			if takes != "" {
+				d.Result.ConsumedCapacity = map[resourceapi.QualifiedName]resource.Quantity{"memory": resource.MustParse(takes)}
+			}
 		} else if more == "admin" {
 			d.Result.AdminAccess = new(true)
 		}

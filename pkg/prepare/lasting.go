@@ -14,6 +14,8 @@ func Lasting(problem error) string {
 	switch {
 	case errors.As(problem, new(*checkpoint.HeldError)):
 		return "DeviceHeld"
+	case errors.As(problem, new(*OverCommittedError)):
+		return "DeviceOverCommitted"
 	case errors.As(problem, new(*checkpoint.VersionError)):
 		return "NewerRecord"
 	case errors.As(problem, &corrupt):

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	cdispecs "tags.cncf.io/container-device-interface/specs-go"
@@ -33,6 +34,9 @@ type Options struct {
 	CDI     *cdi.Dir
 	// DriverName and NodeName are told to containers; DriverName is also the driver of all results.
 	DriverName, NodeName string
+	// Capacity returns what a device has for shares to take, as it was seen last, and whether it was seen. It is asked
+	// when a claim gets a share. It may be nil: then nobody adds up what shares take.
+	Capacity func(pool, device string) (capacity map[resourceapi.QualifiedName]resource.Quantity, known bool)
 	// Observe is told how long each phase of a Prepare took. It may be nil.
 	Observe func(phase Phase, d time.Duration)
 	// Report is told of problems that do not make a call fail, such as a record that had to be moved away. Each is
@@ -59,6 +63,9 @@ type Device struct {
 	Request, Pool, Device string
 	ShareID               *types.UID
 	CDIDeviceIDs          []string
+	// Network and Data are for the status of the claim; nil for nothing.
+	Network *resourceapi.NetworkDeviceData
+	Data    json.RawMessage
 }
 
 // Preparer prepares claims and takes them back. All methods may be called concurrently, by several processes too.
@@ -89,6 +96,7 @@ func (p *Preparer) Prepare(ctx context.Context, plan claim.Plan) ([]Device, erro
 		{"take back other devices", PhaseDevice, c.takeBackOtherDevices},
 		{"record intent", PhaseCommit, c.recordIntent},
 		{"hold devices", PhaseCommit, c.holdDevices},
+		{"add shares up", PhaseCommit, c.addSharesUp},
 		{"set devices up", PhaseDevice, c.setDevicesUp},
 		{"write CDI file", PhaseCDI, c.writeCDIFile},
 		{"record proof", PhaseCommit, c.recordProof},
@@ -105,15 +113,16 @@ func (p *Preparer) Prepare(ctx context.Context, plan claim.Plan) ([]Device, erro
 // call is one Prepare or Unprepare of one claim.
 type call struct {
 	*Preparer
-	claim  checkpoint.Claim
-	plan   claim.Plan
-	record *checkpoint.Record         // nil while none is known
-	isNew  bool                       // this call was the first to record the claim
-	lost   bool                       // the record could not be read, and record is what the markers say
-	asked  bool                       // the backend was asked to set devices up
-	edits  []cdispecs.ContainerEdits  // of each device of the plan
-	common []*cdispecs.ContainerEdits // of each device of the plan, nil where there are none
-	spent  map[Phase]time.Duration
+	claim   checkpoint.Claim
+	plan    claim.Plan
+	record  *checkpoint.Record         // nil while none is known
+	isNew   bool                       // this call was the first to record the claim
+	settled bool                       // the claim was prepared before, with the same devices
+	lost    bool                       // the record could not be read, and record is what the markers say
+	asked   bool                       // the backend was asked to set devices up
+	edits   []cdispecs.ContainerEdits  // of each device of the plan
+	common  []*cdispecs.ContainerEdits // of each device of the plan, nil where there are none
+	spent   map[Phase]time.Duration
 }
 
 func (p *Preparer) begin(c checkpoint.Claim, plan claim.Plan) *call {
@@ -264,14 +273,14 @@ func (c *call) recordIntent(context.Context) error {
 		d := recordOf(p)
 		i := slices.IndexFunc(known.Devices, func(k checkpoint.Device) bool { return sameDevice(k, d) })
 		if i >= 0 {
-			request := d.Request
+			request, consumed := d.Request, d.Consumed
 			d = known.Devices[i] // keeps how to undo what was done, and what a newer version wrote
-			d.Request = request
+			d.Request, d.Consumed = request, consumed
 		}
 		unchanged = unchanged && i >= 0
 		devices = append(devices, d)
 	}
-	if !unchanged {
+	if c.settled = unchanged; !unchanged {
 		known.State = checkpoint.Preparing
 	}
 	known.Claim.Namespace, known.Claim.Name, known.Claim.UID = c.plan.Namespace, c.plan.Name, c.plan.UID
@@ -282,8 +291,8 @@ func (c *call) recordIntent(context.Context) error {
 // holdDevices goes through the devices in one order for all claims, so that of those which want the same devices at the
 // same time one gets them all.
 func (c *call) holdDevices(context.Context) error {
-	for _, key := range c.owned() {
-		if err := c.o.Records.Hold(key, c.claim); err != nil {
+	for _, d := range c.owned() {
+		if err := c.o.Records.Hold(d, c.claim); err != nil {
 			return err
 		}
 	}
@@ -291,17 +300,25 @@ func (c *call) holdDevices(context.Context) error {
 }
 
 // owned returns the devices of the record that the claim owns, sorted. What it only looks at is not among them.
-func (c *call) owned() []checkpoint.DeviceKey {
+func (c *call) owned() []checkpoint.Device {
 	if c.record == nil {
 		return nil
 	}
-	var keys []checkpoint.DeviceKey
+	var devices []checkpoint.Device
 	for _, d := range c.record.Devices {
 		if !d.AdminAccess {
-			keys = append(keys, d.DeviceKey)
+			devices = append(devices, d)
 		}
 	}
-	slices.SortFunc(keys, checkpoint.DeviceKey.Compare)
+	slices.SortFunc(devices, func(a, b checkpoint.Device) int { return a.Compare(b.DeviceKey) })
+	return devices
+}
+
+func keysOf(devices []checkpoint.Device) []checkpoint.DeviceKey {
+	keys := make([]checkpoint.DeviceKey, 0, len(devices))
+	for _, d := range devices {
+		keys = append(keys, d.DeviceKey)
+	}
 	return keys
 }
 
@@ -329,6 +346,7 @@ func (c *call) setDevicesUp(ctx context.Context) error {
 		}
 		for n, i := range group.Indexes {
 			c.edits[i], c.common[i] = *grants[n].Edits, grants[n].Common
+			c.show(i, grants[n])
 		}
 	}
 	return nil
@@ -456,13 +474,16 @@ func (c *call) recordProof(context.Context) error {
 
 func (c *call) answer() []Device {
 	answer := make([]Device, 0, len(c.plan.Devices))
-	for _, d := range c.plan.Devices {
+	for i, d := range c.plan.Devices {
+		shows := shownOf(c.record.Devices[i].Shown)
 		answer = append(answer, Device{
 			Request:      d.Result.Request,
 			Pool:         d.Result.Pool,
 			Device:       d.Result.Device,
 			ShareID:      d.Result.ShareID,
 			CDIDeviceIDs: []string{c.o.CDI.ID(c.cdiName(keyOf(d.Result)))},
+			Network:      shows.Network,
+			Data:         shows.Data,
 		})
 	}
 	return answer
@@ -474,7 +495,7 @@ func (c *call) forgetIfNothingWasDone(err error) error {
 	if !c.isNew || c.asked {
 		return err
 	}
-	cleanup := c.o.Records.Release(c.claim.UID, c.owned()...)
+	cleanup := c.o.Records.Release(c.claim.UID, keysOf(c.owned())...)
 	if cleanup == nil {
 		cleanup = c.o.Records.Delete(c.claim.UID)
 	}
@@ -491,6 +512,7 @@ func keyOf(r resourceapi.DeviceRequestAllocationResult) checkpoint.DeviceKey {
 func recordOf(d claim.Device) checkpoint.Device {
 	return checkpoint.Device{
 		DeviceKey:   keyOf(d.Result),
+		Consumed:    consumed(d.Result),
 		Request:     d.Result.Request,
 		AdminAccess: ptr.Deref(d.Result.AdminAccess, false),
 	}

@@ -593,7 +593,8 @@ func TestRestore(t *testing.T) {
 	must(t, os.RemoveAll(filepath.Join(p.state, "owners")))
 	must(t, os.MkdirAll(p.cdi, 0o755))
 	orphan := checkpoint.Claim{UID: "orphan"}
-	must(t, p.records.Hold(checkpoint.DeviceKey{Pool: nodeName, Device: "gpu-orphan"}, orphan))
+	held := checkpoint.Device{DeviceKey: checkpoint.DeviceKey{Pool: nodeName, Device: "gpu-orphan"}}
+	must(t, p.records.Hold(held, orphan))
 	for _, path := range []string{
 		p.specOf("orphan"), filepath.Join(p.cdi, ".k8s.gpu.example.com-gpu_a.json.tmp"),
 		filepath.Join(p.cdi, ".k8s.gpu.example.com-gpu_gone.json.tmp"), filepath.Join(p.node.hardware, "gpu-orphan_"),

@@ -91,7 +91,8 @@ func (p *Preparer) Remembered() ([]Remembered, error) {
 }
 
 func remembered(d checkpoint.Device) Device {
-	known := Device{Request: d.Request, Pool: d.Pool, Device: d.Device}
+	shows := shownOf(d.Shown)
+	known := Device{Request: d.Request, Pool: d.Pool, Device: d.Device, Network: shows.Network, Data: shows.Data}
 	if d.ShareID != "" {
 		known.ShareID = new(types.UID(d.ShareID))
 	}
@@ -257,23 +258,23 @@ func (p *Preparer) repairClaim(uid types.UID, held map[checkpoint.DeviceKey]chec
 	}
 	c := p.begin(record.Claim, claim.Plan{})
 	c.record = record
-	for _, key := range c.owned() {
-		if held[key].UID == uid {
+	for _, d := range c.owned() {
+		if held[d.DeviceKey].UID == uid {
 			continue
 		}
-		if err := p.repairMarker(key, record.Claim); err != nil {
+		if err := p.repairMarker(d, record.Claim); err != nil {
 			return fmt.Errorf("restore claim %s: %w", record.Claim, err)
 		}
 	}
 	return p.repairSpec(record)
 }
 
-func (p *Preparer) repairMarker(key checkpoint.DeviceKey, by checkpoint.Claim) error {
+func (p *Preparer) repairMarker(d checkpoint.Device, by checkpoint.Claim) error {
 	now, _, err := p.o.Records.Held()
-	if err != nil || now[key].UID == by.UID {
+	if err != nil || now[d.DeviceKey].UID == by.UID {
 		return err
 	}
-	if err := p.o.Records.Hold(key, by); err != nil {
+	if err := p.o.Records.Hold(d, by); err != nil {
 		return err
 	}
 	p.reconciled(by, MadeMarker)

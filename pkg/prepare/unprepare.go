@@ -94,7 +94,7 @@ func (c *call) belongsToAnother(d checkpoint.Device) (bool, error) {
 	if d.AdminAccess {
 		return false, nil
 	}
-	err := c.o.Records.Hold(d.DeviceKey, c.claim)
+	err := c.o.Records.Hold(d, c.claim)
 	var held *checkpoint.HeldError
 	switch {
 	case errors.As(err, &held):
@@ -111,6 +111,7 @@ func (c *call) grantOf(d checkpoint.Device) device.Grant {
 	}
 	if d.ShareID != "" {
 		result.ShareID = new(types.UID(d.ShareID))
+		result.ConsumedCapacity = capacityOf(d.Consumed)
 	}
 	if d.AdminAccess {
 		result.AdminAccess = new(true)
@@ -144,7 +145,7 @@ func (c *call) releaseDevices(context.Context) error {
 	if c.lost {
 		return c.o.Records.ReleaseAll(c.claim.UID)
 	}
-	return c.o.Records.Release(c.claim.UID, c.owned()...)
+	return c.o.Records.Release(c.claim.UID, keysOf(c.owned())...)
 }
 
 func (c *call) forgetClaim(context.Context) error { return c.o.Records.Delete(c.claim.UID) }

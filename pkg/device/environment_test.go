@@ -37,6 +37,15 @@ func share(id types.UID, memory string) func(*resourceapi.DeviceRequestAllocatio
 	}
 }
 
+func consuming(amounts map[string]string) func(*resourceapi.DeviceRequestAllocationResult) {
+	return func(r *resourceapi.DeviceRequestAllocationResult) {
+		r.ConsumedCapacity = map[resourceapi.QualifiedName]resource.Quantity{}
+		for name, amount := range amounts {
+			r.ConsumedCapacity[resourceapi.QualifiedName(name)] = resource.MustParse(amount)
+		}
+	}
+}
+
 func TestEnvironment(t *testing.T) {
 	partitions := &gpuv1alpha1.GpuConfig{Sharing: &gpuv1alpha1.GpuSharing{
 		Strategy:                gpuv1alpha1.SpacePartitioningStrategy,
@@ -113,7 +122,7 @@ func TestEnvironment(t *testing.T) {
 				"GPU_DEVICE_3_SHARING_STRATEGY=Exclusive",
 			},
 		},
-		"the only share of a device keeps the plain names": {
+		"the only share that a claim has of a device has the plain names, too": {
 			devices: []resourceapi.DeviceRequestAllocationResult{result("gpu-0", first), result("gpu-1", second)},
 			want: []string{
 				"GPU_DEVICE_0=gpu-0",
@@ -121,6 +130,11 @@ func TestEnvironment(t *testing.T) {
 				"GPU_DEVICE_0_SHARING_STRATEGY=TimeSlicing",
 				"GPU_DEVICE_0_TIMESLICE_INTERVAL=Default",
 				"GPU_DEVICE_0_MEMORY=16Gi",
+				"GPU_DEVICE_0_SHARE_11111111=gpu-0",
+				"GPU_DEVICE_GPU_0_SHARE_11111111_RESOURCE_CLAIM=" + claimUID,
+				"GPU_DEVICE_0_SHARE_11111111_SHARING_STRATEGY=TimeSlicing",
+				"GPU_DEVICE_0_SHARE_11111111_TIMESLICE_INTERVAL=Default",
+				"GPU_DEVICE_0_SHARE_11111111_MEMORY=16Gi",
 			},
 		},
 		"two shares of one device do not overwrite each other": {
@@ -131,6 +145,36 @@ func TestEnvironment(t *testing.T) {
 				"GPU_DEVICE_0_SHARE_11111111_SHARING_STRATEGY=TimeSlicing",
 				"GPU_DEVICE_0_SHARE_11111111_TIMESLICE_INTERVAL=Default",
 				"GPU_DEVICE_0_SHARE_11111111_MEMORY=16Gi",
+			},
+		},
+		"two shares whose IDs begin alike have more of them in the names": {
+			devices: []resourceapi.DeviceRequestAllocationResult{
+				result("gpu-0", first), result("gpu-0", share("11111111-b", "8Gi")),
+			},
+			want: []string{
+				"GPU_DEVICE_0_SHARE_11111111_A=gpu-0",
+				"GPU_DEVICE_GPU_0_SHARE_11111111_A_RESOURCE_CLAIM=" + claimUID,
+				"GPU_DEVICE_0_SHARE_11111111_A_SHARING_STRATEGY=TimeSlicing",
+				"GPU_DEVICE_0_SHARE_11111111_A_TIMESLICE_INTERVAL=Default",
+				"GPU_DEVICE_0_SHARE_11111111_A_MEMORY=16Gi",
+			},
+		},
+		"each consumed capacity has a variable that overwrites no other": {
+			config: exclusive,
+			devices: []resourceapi.DeviceRequestAllocationResult{result("gpu-0", first, consuming(map[string]string{
+				"engines": "2", "example.com/slots": "1500m", "Engines": "3", "sharing_strategy": "1",
+			}))},
+			want: []string{
+				"GPU_DEVICE_0=gpu-0",
+				"GPU_DEVICE_GPU_0_RESOURCE_CLAIM=" + claimUID,
+				"GPU_DEVICE_0_SHARING_STRATEGY=Exclusive",
+				"GPU_DEVICE_0_ENGINES=3",
+				"GPU_DEVICE_0_EXAMPLE_COM_SLOTS=1500m",
+				"GPU_DEVICE_0_SHARE_11111111=gpu-0",
+				"GPU_DEVICE_GPU_0_SHARE_11111111_RESOURCE_CLAIM=" + claimUID,
+				"GPU_DEVICE_0_SHARE_11111111_SHARING_STRATEGY=Exclusive",
+				"GPU_DEVICE_0_SHARE_11111111_ENGINES=3",
+				"GPU_DEVICE_0_SHARE_11111111_EXAMPLE_COM_SLOTS=1500m",
 			},
 		},
 	}
@@ -153,6 +197,37 @@ func TestEnvironment(t *testing.T) {
 				if key, _, _ := strings.Cut(variable, "="); !shellSafe.MatchString(key) {
 					t.Errorf("the name of %q is not safe in a shell", variable)
 				}
+			}
+		})
+	}
+}
+
+func TestShareLabel(t *testing.T) {
+	of := func(ids ...types.UID) []resourceapi.DeviceRequestAllocationResult {
+		var all []resourceapi.DeviceRequestAllocationResult
+		for _, id := range ids {
+			all = append(all, result("gpu-0", share(id, "1Gi")))
+		}
+		return all
+	}
+	elsewhere := result("gpu-1", share("aaaabbbb-1", "1Gi"))
+	for name, test := range map[string]struct {
+		all  []resourceapi.DeviceRequestAllocationResult
+		want string // of the first
+	}{
+		"no share":                         {[]resourceapi.DeviceRequestAllocationResult{result("gpu-0")}, ""},
+		"the only share":                   {of("aaaabbbb-0000"), "aaaabbbb"},
+		"a short ID":                       {of("a", "aa"), "a"},
+		"others begin differently":         {of("aaaabbbb-0", "aaaabbbc-0"), "aaaabbbb"},
+		"another begins alike":             {of("aaaabbbb-10", "aaaabbbb-20"), "aaaabbbb-1"},
+		"another is longer":                {of("aaaabbbb", "aaaabbbb-20"), "aaaabbbb"},
+		"another is shorter":               {of("aaaabbbb-20", "aaaabbbb"), "aaaabbbb-"},
+		"the same share, for two requests": {of("aaaabbbb-20", "aaaabbbb-20"), "aaaabbbb"},
+		"one of another device":            {append(of("aaaabbbb-20"), elsewhere), "aaaabbbb"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := device.ShareLabel(test.all, test.all[0]); got != test.want {
+				t.Errorf("%q instead of %q", got, test.want)
 			}
 		})
 	}

@@ -95,6 +95,18 @@ type DriverConfig struct {
 	// +optional
 	Health HealthPolicy `json:"health,omitzero"`
 
+	// DeviceStatus has the status of claims show the devices that are set up for them, and how they are (KEP-4817; feature
+	// gate DRAResourceClaimDeviceStatus, on by default since Kubernetes 1.33). It costs the API server a request after a
+	// claim is prepared and one after it is taken back. Default: true.
+	// +optional
+	DeviceStatus *bool `json:"deviceStatus,omitempty"`
+
+	// DeviceMetadata puts a file into containers that says which devices they have, with their attributes (KEP-5304),
+	// below /var/run/kubernetes.io/dra-device-attributes. It costs each prepare writes that wait for the disk.
+	// Default: false.
+	// +optional
+	DeviceMetadata bool `json:"deviceMetadata,omitempty"`
+
 	// Logging says what the log looks like.
 	// +optional
 	Logging Logging `json:"logging,omitzero"`
@@ -158,9 +170,9 @@ type HealthPolicy struct {
 	// +optional
 	TaintEffect string `json:"taintEffect,omitempty"`
 
-	// WithoutTaints says what becomes of an unhealthy device on a cluster whose API server drops taints (feature gate
-	// DRADeviceTaints, off by default before Kubernetes 1.36): Keep publishes it as it is, LeaveOut does not publish it
-	// until it is healthy again. Default: Keep.
+	// WithoutTaints says what becomes of a device that is unhealthy, or that has a taint of its own, on a cluster whose
+	// API server drops taints (feature gate DRADeviceTaints, off by default before Kubernetes 1.36): LeaveOut does not
+	// publish it as long as that is so, Keep publishes it without the taint. Default: LeaveOut.
 	// +enum=Keep,LeaveOut
 	// +optional
 	WithoutTaints string `json:"withoutTaints,omitempty"`
@@ -203,10 +215,13 @@ func (c *DriverConfig) SetDefaults() {
 	setDefault(&c.NVML.DriverRoot, "/")
 	setDefault(&c.NVML.HostDriverRoot, c.NVML.DriverRoot)
 	setDefault(&c.Health.TaintEffect, TaintNoSchedule)
-	setDefault(&c.Health.WithoutTaints, KeepDevice)
+	setDefault(&c.Health.WithoutTaints, LeaveOutDevice)
 	setDefault(&c.Logging.Format, "text")
 	if c.HTTPAddress == nil {
 		c.HTTPAddress = new("127.0.0.1:8080")
+	}
+	if c.DeviceStatus == nil {
+		c.DeviceStatus = new(true)
 	}
 	if c.Logging.Verbosity == nil {
 		c.Logging.Verbosity = new(2)

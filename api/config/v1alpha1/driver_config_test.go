@@ -47,6 +47,8 @@ profilingAddress: 127.0.0.1:6060
 nvml: {driverRoot: /d, hostDriverRoot: /h, devRoot: /e, libraryPath: /l, cdiHookPath: /c,
   dynamicMIG: true, ignoredXIDs: [94]}
 health: {taintEffect: None, withoutTaints: LeaveOut}
+deviceStatus: false
+deviceMetadata: true
 logging: {format: json, verbosity: 0}
 `, DriverConfig{
 			NodeName: "node-a", Kubeconfig: "/k", DriverName: "gpu.example.org", Backend: "nvml", MockProfile: "mixed",
@@ -55,7 +57,7 @@ logging: {format: json, verbosity: 0}
 			NVML: NVML{DriverRoot: "/d", HostDriverRoot: "/h", DevRoot: "/e", LibraryPath: "/l", CDIHookPath: "/c",
 				DynamicMIG: true, IgnoredXIDs: []int{94}},
 			Health:  HealthPolicy{TaintEffect: TaintNone, WithoutTaints: LeaveOutDevice},
-			Logging: Logging{Format: "json", Verbosity: new(0)},
+			Logging: Logging{Format: "json", Verbosity: new(0)}, DeviceStatus: new(false), DeviceMetadata: true,
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -89,8 +91,8 @@ func TestDriverConfigDefaults(t *testing.T) {
 		DriverName: "gpu.example.com", Backend: "mock", MockProfile: "example", KubeletDir: "/var/lib/kubelet",
 		CDIDir: "/var/run/cdi", StateDir: "/run/dragoman", HTTPAddress: new("127.0.0.1:8080"),
 		NVML:    NVML{DriverRoot: "/", HostDriverRoot: "/"},
-		Health:  HealthPolicy{TaintEffect: TaintNoSchedule, WithoutTaints: KeepDevice},
-		Logging: Logging{Format: "text", Verbosity: new(2)},
+		Health:  HealthPolicy{TaintEffect: TaintNoSchedule, WithoutTaints: LeaveOutDevice},
+		Logging: Logging{Format: "text", Verbosity: new(2)}, DeviceStatus: new(true),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

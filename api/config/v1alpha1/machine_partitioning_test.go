@@ -294,7 +294,8 @@ func TestPartitioningIsRefused(t *testing.T) {
 		},
 		"placeholders of other parts": {
 			"{counters: {c: 1}, slots: {counter: s, count: 2}, partitions: [" +
-				"{name: p, deviceName: '{start}', counters: {c: 1}}, {name: q, size: 1, starts: [0], attributes: {a: {int: '{copy}'}, b: {string: '{node}'}}}]}", []string{
+				"{name: p, deviceName: '{start}', counters: {c: 1}}, {name: q, size: 1, starts: [0], attributes: " +
+				"{a: {int: '{copy}'}, b: {string: '{node}'}}}]}", []string{
 				at + `.partitions[0].deviceName: Invalid value: "{start}": unknown placeholder; there are {index}, ` +
 					`{groupIndex}, {copy}, {uuid}, {partUUID}, {device}, {name}`,
 				at + `.partitions[1].attributes[a].int: Invalid value: "{copy}": unknown placeholder; there are {index}, ` +

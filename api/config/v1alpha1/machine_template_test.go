@@ -37,7 +37,8 @@ func TestTemplatesAreRefused(t *testing.T) {
 			},
 		},
 		"a taint that is there twice": {
-			"taints: [{key: a, value: b, effect: None}, {key: a, effect: NoExecute}, {key: a, value: c, effect: None}]", []string{
+			"taints: [{key: a, value: b, effect: None}, {key: a, effect: NoExecute}, {key: a, value: c, " +
+				"effect: None}]", []string{
 				`groups[0].taints[2]: Duplicate value: "a:None"`,
 			},
 		},

@@ -45,6 +45,7 @@ func checks() []check {
 	return []check{
 		{"devices have unique names and values that the API accepts", devicesAreValid},
 		{"a device and its parts exclude each other", partsExcludeTheWhole},
+		{"shares of one device can be told apart", sharesAreApart},
 		{"devices are the same when asked again", devicesAreStable},
 		{"prepare grants each device in the order of the request", prepareGrantsInOrder},
 		{"prepare gives the same answer to the same question", prepareIsIdempotent},

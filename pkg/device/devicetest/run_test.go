@@ -143,6 +143,17 @@ func edit(change func(*device.Grant)) func(*fake, device.Request) ([]device.Gran
 	}
 }
 
+// one changes the fake's devices to one that is changed.
+func one(change func(d *resourceapi.Device)) func(f *fake) {
+	return func(f *fake) {
+		f.devices = func(int) []device.Device {
+			d := resourceapi.Device{Name: "gpu-0"}
+			change(&d)
+			return []device.Device{{Device: d}}
+		}
+	}
+}
+
 func TestRunFails(t *testing.T) {
 	for name, broken := range map[string]struct {
 		change func(f *fake)
@@ -174,6 +185,83 @@ func TestRunFails(t *testing.T) {
 				return []device.Device{{Device: resourceapi.Device{Name: "gpu-0", ConsumesCounters: consumes}}}
 			}
 		}, "unique names"},
+		"a counter that its set does not have": {func(f *fake) {
+			f.devices = func(int) []device.Device {
+				consumes := []resourceapi.DeviceCounterConsumption{
+					{CounterSet: "set", Counters: map[string]resourceapi.Counter{"other": {}}},
+				}
+				return []device.Device{{Device: resourceapi.Device{Name: "gpu-0", ConsumesCounters: consumes}}}
+			}
+			f.counters = []resourceapi.CounterSet{set("set", 1)}
+		}, "unique names"},
+		"a counter set without counters": {func(f *fake) {
+			f.counters = []resourceapi.CounterSet{{Name: "set"}}
+		}, "unique names"},
+		"a part of a part": {func(f *fake) {
+			f.devices = func(int) []device.Device {
+				return []device.Device{
+					{Device: resourceapi.Device{Name: "gpu-0"}, PartOf: "gpu-1"},
+					{Device: resourceapi.Device{Name: "gpu-1"}, PartOf: "gpu-2"},
+				}
+			}
+		}, "unique names"},
+		"a part of itself": {func(f *fake) {
+			f.devices = func(int) []device.Device {
+				return []device.Device{{Device: resourceapi.Device{Name: "gpu-0"}, PartOf: "gpu-0"}}
+			}
+		}, "unique names"},
+		"too many binding conditions": {one(func(d *resourceapi.Device) {
+			d.BindingConditions = []string{"a", "b", "c", "d", "e"}
+		}), "unique names"},
+		"binding that can only fail": {one(func(d *resourceapi.Device) {
+			d.BindingFailureConditions = []string{"a"}
+		}), "unique names"},
+		"too many taints": {one(func(d *resourceapi.Device) {
+			d.Taints = make([]resourceapi.DeviceTaint, 17)
+		}), "unique names"},
+		"a request policy of a device for one claim": {one(func(d *resourceapi.Device) {
+			d.Capacity = map[resourceapi.QualifiedName]resourceapi.DeviceCapacity{
+				"memory": {RequestPolicy: &resourceapi.CapacityRequestPolicy{}},
+			}
+		}), "unique names"},
+		"shares that are the same": {one(func(d *resourceapi.Device) {
+			d.AllowMultipleAllocations = new(true)
+		}), "told apart"},
+		"shares that contradict each other": {func(f *fake) {
+			one(func(d *resourceapi.Device) { d.AllowMultipleAllocations = new(true) })(f)
+			f.prepare = edit(func(g *device.Grant) {
+				if g.Result.ShareID != nil {
+					g.Edits.Env = append(g.Edits.Env, "SHARE="+string(*g.Result.ShareID))
+				}
+			})
+		}, "told apart"},
+		"shares with one file": {func(f *fake) {
+			one(func(d *resourceapi.Device) { d.AllowMultipleAllocations = new(true) })(f)
+			f.prepare = edit(func(g *device.Grant) {
+				if g.Result.ShareID != nil {
+					host := "/host/" + string(*g.Result.ShareID)
+					g.Edits.Mounts = []*cdispecs.Mount{{HostPath: host, ContainerPath: "/file"}}
+				}
+			})
+		}, "told apart"},
+		"data that is no object": {func(f *fake) {
+			f.prepare = edit(func(g *device.Grant) { g.Data = json.RawMessage(`[]`) })
+		}, "order of the request"},
+		"more data than the API server accepts": {func(f *fake) {
+			f.prepare = edit(func(g *device.Grant) {
+				g.Data = json.RawMessage(`{"a":"` + strings.Repeat("x", 10*1024) + `"}`)
+			})
+		}, "order of the request"},
+		"an address without the length of its network": {func(f *fake) {
+			f.prepare = edit(func(g *device.Grant) {
+				g.Network = &resourceapi.NetworkDeviceData{IPs: []string{"10.0.0.1"}}
+			})
+		}, "order of the request"},
+		"the name of an interface that is too long": {func(f *fake) {
+			f.prepare = edit(func(g *device.Grant) {
+				g.Network = &resourceapi.NetworkDeviceData{InterfaceName: strings.Repeat("x", 257)}
+			})
+		}, "order of the request"},
 		"an unhealthy device without a reason": {func(f *fake) {
 			f.devices = func(int) []device.Device {
 				sick := device.Health{Unhealthy: true}

@@ -2,6 +2,7 @@ package devicetest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
@@ -11,6 +12,8 @@ import (
 
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 	cdispecs "tags.cncf.io/container-device-interface/specs-go"
 
 	"example.com/dragoman/pkg/device"
@@ -30,12 +33,15 @@ func devicesAreValid(ctx context.Context, s subject) error {
 		return errors.New("the backend under test has no devices")
 	}
 	var problems []error
-	names, sets := map[string]bool{}, map[string]bool{}
+	names, sets := map[string]bool{}, map[string]map[string]resourceapi.Counter{}
 	for _, set := range snapshot.SharedCounters {
-		if sets[set.Name] {
+		if sets[set.Name] != nil {
 			problems = append(problems, fmt.Errorf("two counter sets have the name %s", set.Name))
 		}
-		sets[set.Name] = true
+		if n := len(set.Counters); n == 0 || n > resourceapi.ResourceSliceMaxCountersPerCounterSet {
+			problems = append(problems, fmt.Errorf("the counter set %s has %d counters", set.Name, n))
+		}
+		sets[set.Name] = set.Counters
 	}
 	for _, d := range snapshot.Devices {
 		for _, problem := range validateDevice(d, sets) {
@@ -46,10 +52,25 @@ func devicesAreValid(ctx context.Context, s subject) error {
 		}
 		names[d.Name] = true
 	}
-	return errors.Join(problems...)
+	return errors.Join(append(problems, partsAreOfWholes(snapshot)...)...)
 }
 
-func validateDevice(d device.Device, sets map[string]bool) []error {
+// partsAreOfWholes: what is cut is a whole device. It need not be there.
+func partsAreOfWholes(snapshot device.Snapshot) []error {
+	of := map[string]string{}
+	for _, d := range snapshot.Devices {
+		of[d.Name] = d.PartOf
+	}
+	var problems []error
+	for _, d := range snapshot.Devices {
+		if whole := of[d.PartOf]; whole != "" {
+			problems = append(problems, fmt.Errorf("device %s is part of %s, which is part of %s", d.Name, d.PartOf, whole))
+		}
+	}
+	return problems
+}
+
+func validateDevice(d device.Device, sets map[string]map[string]resourceapi.Counter) []error {
 	var problems []error
 	for _, problem := range validation.IsDNS1123Label(d.Name) {
 		problems = append(problems, errors.New(problem))
@@ -65,20 +86,52 @@ func validateDevice(d device.Device, sets map[string]bool) []error {
 			problems = append(problems, fmt.Errorf("attribute %s: %w", name, err))
 		}
 	}
-	for name := range d.Capacity {
+	for name, capacity := range d.Capacity {
 		if err := validateName(name); err != nil {
 			problems = append(problems, err)
+		}
+		if capacity.RequestPolicy != nil && !ptr.Deref(d.AllowMultipleAllocations, false) {
+			problems = append(problems, fmt.Errorf("capacity %s has a request policy, which only a device that allows "+
+				"multiple allocations may have", name))
 		}
 	}
 	const most = resourceapi.ResourceSliceMaxAttributesAndCapacitiesPerDevice
 	if n := len(d.Attributes) + len(d.Capacity); n > most {
 		problems = append(problems, fmt.Errorf("has %d attributes and capacities and may have %d", n, most))
 	}
+	return append(problems, validateRest(d, sets)...)
+}
+
+// validateRest checks what few devices have.
+func validateRest(d device.Device, sets map[string]map[string]resourceapi.Counter) []error {
+	var problems []error
 	for _, consumes := range d.ConsumesCounters {
-		if !sets[consumes.CounterSet] {
+		set, ok := sets[consumes.CounterSet]
+		if !ok {
 			problems = append(problems,
 				fmt.Errorf("consumes counters of the set %q, which is not there", consumes.CounterSet))
 		}
+		for name := range consumes.Counters {
+			if _, there := set[name]; ok && !there {
+				problems = append(problems, fmt.Errorf("consumes %q of the set %q, which has no such counter",
+					name, consumes.CounterSet))
+			}
+		}
+	}
+	for what, count := range map[string]struct{ is, most int }{
+		"taints":                     {len(d.Taints), resourceapi.DeviceTaintsMaxLength},
+		"binding conditions":         {len(d.BindingConditions), resourceapi.BindingConditionsMaxSize},
+		"binding failure conditions": {len(d.BindingFailureConditions), resourceapi.BindingFailureConditionsMaxSize},
+	} {
+		if count.is > count.most {
+			problems = append(problems, fmt.Errorf("has %d %s and may have %d", count.is, what, count.most))
+		}
+	}
+	switch {
+	case d.PartOf == d.Name:
+		problems = append(problems, errors.New("is a part of itself"))
+	case len(d.BindingConditions) == 0 && len(d.BindingFailureConditions) > 0:
+		problems = append(problems, errors.New("has binding failure conditions, but no binding conditions"))
 	}
 	return problems
 }
@@ -133,8 +186,41 @@ func validateGrants(r device.Request, grants []device.Grant) error {
 		for _, problem := range validateEdits(grant.Edits) {
 			problems = append(problems, fmt.Errorf("edits of device %s: %w", grant.Result.Device, problem))
 		}
+		for _, problem := range validateStatus(grant) {
+			problems = append(problems, fmt.Errorf("status of device %s: %w", grant.Result.Device, problem))
+		}
 	}
 	return errors.Join(problems...)
+}
+
+// validateStatus checks what the grant says for the status of the claim.
+func validateStatus(grant device.Grant) []error {
+	var problems []error
+	if grant.Data != nil {
+		var object map[string]any
+		if err := json.Unmarshal(grant.Data, &object); err != nil || object == nil {
+			problems = append(problems, fmt.Errorf("data %s: must be a JSON object", grant.Data))
+		}
+		if n := len(grant.Data); n > resourceapi.AllocatedDeviceStatusDataMaxLength {
+			problems = append(problems, fmt.Errorf("has %d bytes of data and may have %d", n,
+				resourceapi.AllocatedDeviceStatusDataMaxLength))
+		}
+	}
+	n := grant.Network
+	if n == nil {
+		return problems
+	}
+	if len(n.IPs) > resourceapi.NetworkDeviceDataMaxIPs ||
+		len(n.InterfaceName) > resourceapi.NetworkDeviceDataInterfaceNameMaxLength ||
+		len(n.HardwareAddress) > resourceapi.NetworkDeviceDataHardwareAddressMaxLength {
+		problems = append(problems, errors.New("the network data is longer than the API server accepts"))
+	}
+	for i, ip := range n.IPs {
+		for _, problem := range validation.IsValidInterfaceAddress(field.NewPath("ips").Index(i), ip) {
+			problems = append(problems, problem)
+		}
+	}
+	return problems
 }
 
 func validateEdits(edits *cdispecs.ContainerEdits) []error {

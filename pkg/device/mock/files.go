@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 	"syscall"
 
 	resourceapi "k8s.io/api/resource/v1"
@@ -128,12 +127,13 @@ func (b *Backend) Sweep(ctx context.Context, known func(claim types.UID) bool) e
 	return errors.Join(problems...)
 }
 
-// inContainer is the name of a device inside of a container.
-func inContainer(result resourceapi.DeviceRequestAllocationResult) string {
-	const shareLength = 8
-	name := []string{result.Device}
-	if share := result.ShareID; share != nil {
-		name = append(name, string(*share)[:min(len(*share), shareLength)])
+// inContainer is the name of a device inside of a container. Each share has one of its own, also beside those that the
+// container has by another claim.
+func inContainer(
+	all []resourceapi.DeviceRequestAllocationResult, result resourceapi.DeviceRequestAllocationResult,
+) string {
+	if share := device.ShareLabel(all, result); share != "" {
+		return result.Device + "-" + share
 	}
-	return strings.Join(name, "-")
+	return result.Device
 }

@@ -3,16 +3,10 @@ package mock
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"maps"
 	"path/filepath"
 	"strings"
 	"sync"
-
-	"github.com/fsnotify/fsnotify"
-	resourceapi "k8s.io/api/resource/v1"
-	"k8s.io/utils/ptr"
 
 	configv1alpha1 "example.com/dragoman/api/config/v1alpha1"
 	"example.com/dragoman/pkg/device"
@@ -42,11 +36,12 @@ type Backend struct {
 	options Options
 	source  source
 
-	mu      sync.RWMutex
-	last    []byte // what the profile contained when it was read last, nil if it could not be read
-	good    []byte // the last content that was a valid profile, from which come
-	devices []device.Device
-	byName  map[string]int
+	mu       sync.RWMutex
+	last     []byte // what the profile contained when it was read last, nil if it could not be read
+	good     []byte // the last content that was a valid profile, from which comes
+	profiled profileMachine
+
+	told told
 }
 
 // New returns the machine that the profile describes. A bad profile is an error that lists everything wrong with it.
@@ -65,10 +60,13 @@ func New(options Options) (*Backend, error) {
 	return b, nil
 }
 
-// Devices returns the devices of the profile. A profile file is read again each time; as long as it is bad, that is an
-// error, and the devices that it described before can still be prepared.
+// Devices returns the devices of the profile, and what they were told to be ([Backend.Tell]). Both are read again each
+// time; as long as one of them is bad, that is an error, and the devices that there were before can still be prepared.
 func (b *Backend) Devices(ctx context.Context) (device.Snapshot, error) {
 	if err := ctx.Err(); err != nil {
+		return device.Snapshot{}, err
+	}
+	if err := b.obey(ctx, callLook); err != nil {
 		return device.Snapshot{}, err
 	}
 	if b.source.file {
@@ -76,48 +74,20 @@ func (b *Backend) Devices(ctx context.Context) (device.Snapshot, error) {
 			return device.Snapshot{}, err
 		}
 	}
+	return b.look()
+}
+
+// ofProfile is the machine that the profile describes.
+func (b *Backend) ofProfile() device.Snapshot {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	return device.Snapshot{Devices: b.devices}, nil // load replaces them and changes none
+	return b.profiled.Snapshot // load replaces it and changes nothing
 }
 
-// Watch reports when the content of the profile file changed, also when it is part of a mounted ConfigMap, which
-// Kubernetes replaces as a whole. A built-in profile never changes.
-func (b *Backend) Watch(ctx context.Context, changed func()) error {
-	if !b.source.file {
-		<-ctx.Done()
-		return nil
-	}
-	watcher, err := fsnotify.NewWatcher()
-	if err != nil {
-		return fmt.Errorf("watch machine profile %s: %w", b.source.name, err)
-	}
-	defer func() { _ = watcher.Close() }()
-	dir := filepath.Dir(b.source.name)
-	if err := watcher.Add(dir); err != nil {
-		return fmt.Errorf("watch machine profile %s: %w", b.source.name, err)
-	}
-	for {
-		if b.differs() {
-			changed()
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case event := <-watcher.Events:
-			if event.Name == dir && event.Has(fsnotify.Remove) {
-				return fmt.Errorf("watch machine profile %s: its directory was removed", b.source.name)
-			}
-		case err := <-watcher.Errors:
-			if !errors.Is(err, fsnotify.ErrEventOverflow) {
-				return fmt.Errorf("watch machine profile %s: %w", b.source.name, err)
-			}
-		}
-	}
-}
+// differs tells whether there may be other devices than when they were looked at last.
+func (b *Backend) differs() bool { return b.source.file && b.profileDiffers() || b.toldMore() }
 
-// differs tells whether the profile is not what it was when it was read last.
-func (b *Backend) differs() bool {
+func (b *Backend) profileDiffers() bool {
 	raw, err := b.source.read()
 	if err != nil {
 		raw = nil
@@ -144,97 +114,37 @@ func (b *Backend) load() error {
 	if len(errs) > 0 {
 		return fmt.Errorf("machine profile %s: %w", b.source.name, errs.ToAggregate())
 	}
-	devices := profile.Devices(b.options.NodeName)
-	before, beforeByName := b.devices, b.byName
-	b.good, b.devices, b.byName = raw, make([]device.Device, 0, len(devices)), make(map[string]int, len(devices))
-	for i, d := range devices {
-		made := deviceOf(d)
-		if was, ok := beforeByName[d.Name]; ok {
-			shareWith(before[was], &made)
-		} else if i > 0 {
-			shareWith(b.devices[i-1], &made)
-		}
-		b.devices = append(b.devices, made)
-		b.byName[d.Name] = i
-	}
+	b.good, b.profiled = raw, b.profiled.replaced(profile.Devices(b.options.NodeName))
 	return nil
 }
 
 // find returns the devices with the given names, or an error that says which of them the machine does not have.
-func (b *Backend) find(names []string) ([]resourceapi.Device, error) {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	var found []resourceapi.Device
+func (b *Backend) find(names []string) ([]device.Device, error) {
+	now, byName := b.there()
+	var found []device.Device
 	for _, name := range names {
-		i, ok := b.byName[name]
+		i, ok := byName[name]
 		if !ok {
-			return nil, fmt.Errorf("device %q is not on node %s: %s", name, b.options.NodeName, b.inventory())
+			return nil, fmt.Errorf("device %q is not on node %s: %s", name, b.options.NodeName, inventoryOf(now))
 		}
-		found = append(found, b.devices[i].Device)
+		found = append(found, now.Devices[i])
 	}
 	return found, nil
 }
 
-func (b *Backend) inventory() string {
+// inventoryOf names the first devices.
+func inventoryOf(s device.Snapshot) string {
 	const most = 16
-	if len(b.devices) == 0 {
+	if len(s.Devices) == 0 {
 		return "it has no devices"
 	}
 	var names []string
-	for _, d := range b.devices[:min(len(b.devices), most)] {
+	for _, d := range s.Devices[:min(len(s.Devices), most)] {
 		names = append(names, d.Name)
 	}
 	text := "it has " + strings.Join(names, ", ")
-	if more := len(b.devices) - most; more > 0 {
+	if more := len(s.Devices) - most; more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}
 	return text
-}
-
-// shareWith lets d share with another device what is the same, so that it is in memory once: most of a device in a
-// group of thousands, and usually all of it if the other one is the same device before the profile changed.
-func shareWith(other device.Device, d *device.Device) {
-	if maps.EqualFunc(d.Attributes, other.Attributes, sameAttribute) {
-		d.Attributes = other.Attributes
-	} else {
-		for name, attribute := range d.Attributes {
-			if o, ok := other.Attributes[name]; ok && sameAttribute(attribute, o) {
-				d.Attributes[name] = o
-			}
-		}
-	}
-	if maps.Equal(d.Capacity, other.Capacity) {
-		d.Capacity = other.Capacity
-	}
-}
-
-// sameAttribute compares the types that a profile knows.
-func sameAttribute(a, b resourceapi.DeviceAttribute) bool {
-	return ptr.Equal(a.IntValue, b.IntValue) && ptr.Equal(a.BoolValue, b.BoolValue) &&
-		ptr.Equal(a.StringValue, b.StringValue) && ptr.Equal(a.VersionValue, b.VersionValue)
-}
-
-func deviceOf(d configv1alpha1.MachineDevice) device.Device {
-	result := device.Device{
-		Device: resourceapi.Device{Name: d.Name},
-		Health: device.Health{Unhealthy: d.Health.Unhealthy, Reason: d.Health.Reason},
-	}
-	if len(d.Attributes) > 0 {
-		result.Attributes = map[resourceapi.QualifiedName]resourceapi.DeviceAttribute{}
-	}
-	for name, a := range d.Attributes {
-		attribute := resourceapi.DeviceAttribute{StringValue: a.String, BoolValue: a.Bool, VersionValue: a.Version}
-		if a.Int != nil {
-			attribute.IntValue = new(a.Int.Int64())
-		}
-		result.Attributes[resourceapi.QualifiedName(name)] = attribute
-	}
-	if len(d.Capacity) > 0 {
-		result.Capacity = map[resourceapi.QualifiedName]resourceapi.DeviceCapacity{}
-	}
-	for name, c := range d.Capacity {
-		value := c.Value.DeepCopy()
-		result.Capacity[resourceapi.QualifiedName(name)] = resourceapi.DeviceCapacity{Value: value}
-	}
-	return result
 }

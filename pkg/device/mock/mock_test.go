@@ -79,7 +79,7 @@ func TestConformance(t *testing.T) {
 }
 
 func TestBuiltInProfiles(t *testing.T) {
-	want := []string{"dgx-h100", "example", "l4-4x", "mixed"}
+	want := []string{"dgx-h100", "example", "l4-4x", "mixed", "showcase"}
 	if diff := cmp.Diff(want, BuiltIn()); diff != "" {
 		t.Fatal(diff)
 	}
@@ -110,7 +110,7 @@ func TestNewRefuses(t *testing.T) {
 		want    []string
 	}{
 		"a name that is neither built in nor a file": {"dgx-h1000", []string{
-			`machine profile "dgx-h1000" is neither built in (dgx-h100, example, l4-4x, mixed) nor a file`,
+			`machine profile "dgx-h1000" is neither built in (dgx-h100, example, l4-4x, mixed, showcase) nor a file`,
 		}},
 		"no name":             {"", []string{"dgx-h100, example, l4-4x, mixed"}},
 		"a directory":         {dir, []string{"read machine profile", dir}},
@@ -329,7 +329,7 @@ func TestPrepareConverges(t *testing.T) {
 	}
 }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -36,12 +36,22 @@ type description struct {
 	Driver           string                                                    `json:"driver"`
 	Pool             string                                                    `json:"pool"`
 	Device           string                                                    `json:"device"`
+	PartOf           string                                                    `json:"partOf,omitempty"`
 	ShareID          *types.UID                                                `json:"shareID,omitempty"`
 	AdminAccess      bool                                                      `json:"adminAccess"`
 	Attributes       map[resourceapi.QualifiedName]resourceapi.DeviceAttribute `json:"attributes,omitempty"`
 	Capacity         map[resourceapi.QualifiedName]resourceapi.DeviceCapacity  `json:"capacity,omitempty"`
 	ConsumedCapacity map[resourceapi.QualifiedName]resource.Quantity           `json:"consumedCapacity,omitempty"`
+	Network          *resourceapi.NetworkDeviceData                            `json:"network,omitempty"`
 	Config           runtime.Object                                            `json:"config"`
+}
+
+// data is what the status of the claim says of the device.
+type data struct {
+	Backend          string                                          `json:"backend"`
+	UUID             *string                                         `json:"uuid,omitempty"`
+	PartOf           string                                          `json:"partOf,omitempty"`
+	ConsumedCapacity map[resourceapi.QualifiedName]resource.Quantity `json:"consumedCapacity,omitempty"`
 }
 
 type claimName struct {
@@ -62,6 +72,9 @@ func (b *Backend) Prepare(ctx context.Context, r device.Request) ([]device.Grant
 		}
 		names[i] = result.Device
 	}
+	if err := b.obey(ctx, callPrepare); err != nil {
+		return nil, err
+	}
 	devices, err := b.find(names)
 	if err != nil {
 		return nil, err
@@ -80,8 +93,8 @@ func (b *Backend) Prepare(ctx context.Context, r device.Request) ([]device.Grant
 	return grants, nil
 }
 
-func (b *Backend) prepare(r device.Request, i int, of resourceapi.Device) (device.Grant, error) {
-	result := r.Devices[i]
+func (b *Backend) prepare(r device.Request, i int, of device.Device) (device.Grant, error) {
+	result, network := r.Devices[i], b.network(of.Name)
 	file := fileOf(r.Claim.UID, result)
 	remember, err := json.Marshal(undo{Files: []string{file}})
 	if err != nil {
@@ -93,13 +106,22 @@ func (b *Backend) prepare(r device.Request, i int, of resourceapi.Device) (devic
 		Driver:           b.options.DriverName,
 		Pool:             result.Pool,
 		Device:           result.Device,
+		PartOf:           of.PartOf,
 		ShareID:          result.ShareID,
 		AdminAccess:      ptr.Deref(result.AdminAccess, false),
 		Attributes:       of.Attributes,
 		Capacity:         of.Capacity,
 		ConsumedCapacity: result.ConsumedCapacity,
+		Network:          network,
 		Config:           r.Config,
 	}, "", "  ")
+	if err != nil {
+		return device.Grant{}, fmt.Errorf("describe it: %w", err)
+	}
+	status, err := json.Marshal(data{
+		Backend: "mock", UUID: of.Attributes["uuid"].StringValue, PartOf: of.PartOf,
+		ConsumedCapacity: result.ConsumedCapacity,
+	})
 	if err != nil {
 		return device.Grant{}, fmt.Errorf("describe it: %w", err)
 	}
@@ -109,14 +131,23 @@ func (b *Backend) prepare(r device.Request, i int, of resourceapi.Device) (devic
 	if err := b.write(file, append(content, '\n')); err != nil {
 		return device.Grant{}, fmt.Errorf("write its description: %w", err)
 	}
-	return device.Grant{Claim: r.Claim, Result: result, Edits: b.edits(r, i, file), Undo: remember}, nil
+	return device.Grant{
+		Claim: r.Claim, Result: result, Edits: b.edits(r, i, file), Undo: remember, Network: network, Data: status,
+	}, nil
+}
+
+// network returns what the profile says of a network device.
+func (b *Backend) network(name string) *resourceapi.NetworkDeviceData {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.profiled.networks[name].DeepCopy()
 }
 
 // edits need nothing on the node but the description: a device node with type and numbers is made by the container
 // runtime without looking for one on the host.
 func (b *Backend) edits(r device.Request, i int, file string) *cdispecs.ContainerEdits {
 	const major, minor = 1, 3 // /dev/null
-	name := inContainer(r.Devices[i])
+	name := inContainer(r.All, r.Devices[i])
 	return &cdispecs.ContainerEdits{
 		Env: device.Environment(r, i),
 		DeviceNodes: []*cdispecs.DeviceNode{{
@@ -136,9 +167,12 @@ func (b *Backend) edits(r device.Request, i int, file string) *cdispecs.Containe
 }
 
 // Unprepare removes the description of a device and, after the last one, the directory of the claim.
-func (b *Backend) Unprepare(_ context.Context, g device.Grant) error {
+func (b *Backend) Unprepare(ctx context.Context, g device.Grant) error {
 	if !uidPattern.MatchString(string(g.Claim.UID)) {
 		return nil // Prepare has refused it
+	}
+	if err := b.obey(ctx, callUnprepare); err != nil {
+		return err
 	}
 	for _, file := range filesOf(g) {
 		if err := b.remove(file); err != nil {

@@ -165,6 +165,8 @@ func (m *memory) Restore(context.Context) error { return m.restore }
 
 func (m *memory) RepairFiles(context.Context) error { return nil }
 
+func (m *memory) Recall(types.UID) (*prepare.Remembered, error) { return nil, nil }
+
 func (m *memory) Repair(context.Context) error {
 	m.restored++
 	return errors.New("CDI directory is read-only")

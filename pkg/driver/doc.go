@@ -14,6 +14,8 @@
 //   - The sockets of another instance are never taken away, those of a killed one are removed (sockets.go).
 //   - The kubelet is told how the devices are, for the status of pods, and again and again; what nobody has looked at
 //     for too long is unknown (health.go).
+//   - The status of claims shows their devices, and how they are, without that a call waits for it (shown.go).
+//   - What containers are told about their devices in files is complete, and nothing of it stays behind (metadata.go).
 //   - What the kubelet forgot is taken back: records of claims that are gone for more than two minutes; what prepared
 //     claims lost is made again, CDI files within seconds (reconcile.go).
 //   - Sockets that were removed are made again, while calls go on (keep.go), and only root may speak on them
@@ -31,6 +33,8 @@
 //
 // Of the API server it needs: get on resourceclaims; and get on nodes only if the process does not run in a pod. With
 // create on events (events.k8s.io) it tells users of a claim why it cannot be prepared; without, the pod's events do.
+// With patch on resourceclaims/status, and since Kubernetes 1.36 associated-node:patch on resourceclaims/driver for the
+// driver's name, the status of claims shows their devices; without, it does not, and nothing else is different.
 //
 // # Size
 //

@@ -16,6 +16,7 @@ import (
 	"example.com/dragoman/pkg/device"
 	"example.com/dragoman/pkg/inventory"
 	"example.com/dragoman/pkg/prepare"
+	"example.com/dragoman/pkg/status"
 )
 
 // drainTimeout is how long calls in progress may take once the driver is to stop. It ends well before a pod's usual
@@ -26,10 +27,12 @@ const drainTimeout = 10 * time.Second
 // waits for it.
 const answerTime = 100 * time.Millisecond
 
-// Preparer carries out what a claim asks for, and takes it back.
+// Preparer carries out what a claim asks for, takes it back, and says what is set up.
 type Preparer interface {
 	Prepare(ctx context.Context, plan claim.Plan) ([]prepare.Device, error)
 	Unprepare(ctx context.Context, uid types.UID) error
+	// Recall returns what is remembered of one claim, nil if nothing is.
+	Recall(uid types.UID) (*prepare.Remembered, error)
 }
 
 // Records are what is remembered of claims. What cannot be put right now is an error, and can be another time.
@@ -76,11 +79,19 @@ type Options struct {
 	// other clients, since they are given up when the API server does not answer.
 	Client kubernetes.Interface
 	// Events makes events of claims. Its rate limit delays nobody, so it should be low. Optional.
-	Events    kubernetes.Interface
+	Events kubernetes.Interface
+	// Status writes the status of claims, and reads them for that. Its rate limit delays nobody, so it should be modest.
+	// Without it the status of claims does not show their devices. Optional.
+	Status    kubernetes.Interface
 	Preparer  Preparer
 	Publisher Publisher
 	Inventory Inventory
 	Records   Records
+	// DeviceMetadata has containers told in files about their devices (KEP-5304), which takes CDIDir. Optional.
+	DeviceMetadata bool
+	// CDIDir is where the container runtime looks for CDI files. Without it nothing is removed that an earlier process
+	// with DeviceMetadata left. Optional.
+	CDIDir string
 	// Decide says what a claim asks of this driver on this node.
 	Decide func(*resourceapi.ResourceClaim) (claim.Plan, error)
 
@@ -102,6 +113,8 @@ type Observer struct {
 	TookBack func()
 	// Unsettled gets how many claims are not just prepared, by reason, whenever that was looked at.
 	Unsettled func(map[Unsettled]int)
+	// StatusWritten gets what came of each attempt to write the status of a claim.
+	StatusWritten func(status.Result)
 }
 
 // Driver serves the kubelet and keeps the Publisher up to date.
@@ -115,6 +128,8 @@ type Driver struct {
 	hardware look // of followInventory's goroutine
 	restored bool // nothing was left to do when serving began
 	health   *health
+	shown    *shown
+	told     *told
 
 	unsettled unsettled
 	events    *events
@@ -123,7 +138,7 @@ type Driver struct {
 // New returns a driver that does nothing until Run.
 func New(o Options) *Driver {
 	o.Observe = o.Observe.complete()
-	return &Driver{
+	d := &Driver{
 		options: o,
 		sockets: socketsOf(o),
 		calls:   newCalls(o.Observe.InFlight),
@@ -135,6 +150,9 @@ func New(o Options) *Driver {
 		events:    newEvents(o),
 		unsettled: newUnsettled(),
 	}
+	d.shown = newShown(o, d.health)
+	d.told = newTold(o, d.health, d.sockets.dataDir)
+	return d
 }
 
 // Run puts right what an earlier process left, so that the kubelet meets a node in order, and serves the kubelet until
@@ -162,6 +180,8 @@ func (d *Driver) Run(ctx context.Context) error {
 	group.Go(func() error { return d.reconcile(ctx) })
 	group.Go(func() error { return d.keepFiles(ctx) })
 	group.Go(func() error { return d.events.run(ctx) })
+	group.Go(func() error { return d.shown.run(ctx) })
+	group.Go(func() error { return d.shown.followHealth(ctx) })
 	group.Go(func() error { return d.sockets.keep(ctx) })
 	group.Go(func() error {
 		select {
@@ -194,7 +214,7 @@ func (d *Driver) serve(ctx context.Context) (*kubeletplugin.Helper, error) {
 }
 
 func (d *Driver) helperOptions() []kubeletplugin.Option {
-	return []kubeletplugin.Option{
+	return append(d.told.helperOptions(d.options.CDIDir),
 		kubeletplugin.DriverName(d.options.DriverName),
 		kubeletplugin.NodeName(d.options.NodeName),
 		kubeletplugin.KubeClient(d.fetcher.kubeClient()),
@@ -210,7 +230,7 @@ func (d *Driver) helperOptions() []kubeletplugin.Option {
 		kubeletplugin.GRPCInterceptor(d.calls.intercept),
 		kubeletplugin.GRPCInterceptor(d.kubelet.intercept(d.options.Publisher.Resync)),
 		kubeletplugin.GRPCInterceptor(d.fetcher.intercept),
-	}
+	)
 }
 
 // drain waits until no call is in progress and the last answer is with the kubelet. Calls that still come meanwhile are
@@ -242,7 +262,7 @@ func (d *Driver) followInventory(ctx context.Context) error {
 		if !u.Seen {
 			return // not known is not none
 		}
-		d.health.note(logger, u.Devices)
+		d.events.tellNode(ctx, d.health.note(logger, u.Devices))
 		d.options.Observe.Devices(u.Devices)
 		if u.Slices == nil {
 			return // it is not known yet what the cluster can hold
@@ -316,6 +336,9 @@ func (o Observer) complete() Observer {
 	}
 	if o.TookBack == nil {
 		o.TookBack = func() {}
+	}
+	if o.StatusWritten == nil {
+		o.StatusWritten = func(status.Result) {}
 	}
 	if o.Unsettled == nil {
 		o.Unsettled = func(map[Unsettled]int) {}

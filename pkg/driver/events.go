@@ -40,7 +40,8 @@ const (
 	reasonInternalError = "InternalError"
 )
 
-// events tells users of a claim why it cannot be prepared, where they look for it. Nobody waits for them, and without
+// events tells users of a claim why it cannot be prepared, and operators what is wrong with devices of the node, where
+// they look for it. Nobody waits for them, and without
 // the right to make them the driver goes on as with it.
 type events struct {
 	client               kubernetes.Interface // nil if nobody wants them
@@ -62,7 +63,11 @@ func (e *events) tell(ctx context.Context, c device.Claim, reason, sentence stri
 	if e.client == nil || c.Namespace == "" || c.Name == "" {
 		return
 	}
-	event := e.make(c, reason, sentence)
+	e.enqueue(ctx, e.make(c, reason, sentence))
+}
+
+// enqueue has an event made, unless there was one of that name.
+func (e *events) enqueue(ctx context.Context, event *eventsapi.Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.known[event.Name] {
@@ -71,7 +76,7 @@ func (e *events) tell(ctx context.Context, c device.Claim, reason, sentence stri
 	select {
 	case e.queue <- event:
 	default:
-		klog.FromContext(ctx).V(2).Info("Dropped an event, since many others wait", "claim", klog.KRef(c.Namespace, c.Name))
+		klog.FromContext(ctx).V(2).Info("Dropped an event, since many others wait", "event", klog.KObj(event))
 		return
 	}
 	if len(e.known) >= eventsKnown {
@@ -116,7 +121,8 @@ func (e *events) run(ctx context.Context) error {
 }
 
 func (e *events) create(ctx context.Context, event *eventsapi.Event) {
-	logger := klog.LoggerWithValues(klog.FromContext(ctx), "claim", klog.KRef(event.Namespace, event.Regarding.Name))
+	logger := klog.LoggerWithValues(klog.FromContext(ctx), "of", event.Regarding.Kind,
+		"name", klog.KRef(event.Regarding.Namespace, event.Regarding.Name))
 	var err error
 	for n, pause := 0, firstEventPause; n < eventAttempts; n, pause = n+1, 2*pause {
 		if n > 0 {
@@ -155,7 +161,8 @@ func (e *events) note(logger klog.Logger, denied error) {
 	defer e.mu.Unlock()
 	if denied != nil && !e.denied {
 		logger.Error(denied, "Not allowed to make events: what is wrong with claims is in the events of pods, and here; "+
-			"to have it in those of claims too, allow to create events in the API group events.k8s.io")
+			"to have it in those of claims too, and what is wrong with devices in those of the Node, allow to create events "+
+			"in the API group events.k8s.io")
 	}
 	e.denied = denied != nil
 }

@@ -29,6 +29,7 @@ const (
 type health struct {
 	mu      sync.Mutex
 	devices []device.Device
+	noted   bool          // they were seen at all
 	changed chan struct{} // closed when that changes
 }
 
@@ -41,25 +42,43 @@ func (h *health) now() ([]device.Device, <-chan struct{}) {
 	return h.devices, h.changed
 }
 
-// note replaces the devices and tells of those whose health is another one than before.
-func (h *health) note(logger klog.Logger, devices []device.Device) {
+// note replaces the devices, tells the log of those whose health is another one than before, and returns which fell ill,
+// recovered, went or came. Of the first devices that it gets it returns those that are ill.
+func (h *health) note(logger klog.Logger, devices []device.Device) (news []change) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	before := make(map[string]device.Health, len(h.devices))
 	for _, d := range h.devices {
 		before[d.Name] = d.Health
 	}
+	now := make(map[string]bool, len(devices))
 	for _, d := range devices {
-		switch was := before[d.Name]; {
+		now[d.Name] = true
+		was, known := before[d.Name]
+		switch {
+		case d.Health.Unhealthy && !was.Unhealthy:
+			news = append(news, change{device: d.Name, reason: reasonUnhealthy, because: d.Health.Reason, first: !h.noted})
+		case !d.Health.Unhealthy && was.Unhealthy:
+			news = append(news, change{device: d.Name, reason: reasonHealthy, because: was.Reason})
+		case !known && h.noted:
+			news = append(news, change{device: d.Name, reason: reasonAdded})
+		}
+		switch {
 		case d.Health.Unhealthy && d.Health != was:
 			logger.Info("Warning: a device is unhealthy", "device", d.Name, "reason", d.Health.Reason)
 		case !d.Health.Unhealthy && was.Unhealthy:
 			logger.Info("A device is healthy again", "device", d.Name, "was", was.Reason)
 		}
 	}
-	h.devices = devices
+	for _, d := range h.devices {
+		if !now[d.Name] {
+			news = append(news, change{device: d.Name, reason: reasonGone})
+		}
+	}
+	h.devices, h.noted = devices, true
 	close(h.changed)
 	h.changed = make(chan struct{})
+	return news
 }
 
 // WatchHealthStatus reports to the kubelet how all devices are: at once, when it changes and every ten seconds. While

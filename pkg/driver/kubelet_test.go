@@ -3,10 +3,12 @@ package driver_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +31,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"example.com/dragoman/pkg/claim"
+	"example.com/dragoman/pkg/device"
 	"example.com/dragoman/pkg/driver"
 	"example.com/dragoman/pkg/inventory"
 	"example.com/dragoman/pkg/prepare"
@@ -213,6 +216,9 @@ func aClaim(name string, devices ...string) *resourceapi.ResourceClaim {
 type hardware struct {
 	mu       sync.Mutex
 	prepared map[types.UID]int
+	records  map[types.UID]prepare.Remembered
+	listed   bool // Remembered lists the records
+	network  *resourceapi.NetworkDeviceData
 	// during is called within Prepare and Unprepare; an error that it returns is theirs.
 	during  func(ctx context.Context, uid types.UID) error
 	restore error
@@ -231,8 +237,10 @@ func (h *hardware) Prepare(ctx context.Context, plan claim.Plan) ([]prepare.Devi
 	for _, d := range plan.Devices {
 		devices = append(devices, prepare.Device{
 			Request: d.Result.Request, Pool: d.Result.Pool, Device: d.Result.Device, ShareID: d.Result.ShareID,
-			CDIDeviceIDs: []string{"k8s.gpu.example.com/gpu=" + string(plan.UID) + "-" + d.Result.Device}})
+			CDIDeviceIDs: []string{"k8s.gpu.example.com/gpu=" + string(plan.UID) + "-" + d.Result.Device}, Network: h.network})
 	}
+	h.record(prepare.Remembered{Claim: device.Claim{Namespace: plan.Namespace, Name: plan.Name, UID: plan.UID},
+		State: prepare.Prepared, Devices: devices})
 	return devices, nil
 }
 
@@ -245,14 +253,40 @@ func (h *hardware) Unprepare(ctx context.Context, uid types.UID) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.prepared, uid)
+	delete(h.records, uid)
 	return nil
 }
 
-func (h *hardware) Remembered() ([]prepare.Remembered, error) { return nil, nil }
+// record is called with the lock held, or before anybody else knows of h.
+func (h *hardware) record(c prepare.Remembered) {
+	if h.records == nil {
+		h.records = make(map[types.UID]prepare.Remembered)
+	}
+	h.records[c.Claim.UID] = c
+}
+
+func (h *hardware) Remembered() ([]prepare.Remembered, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.listed {
+		return nil, nil
+	}
+	return slices.Collect(maps.Values(h.records)), nil
+}
 
 func (h *hardware) Repair(context.Context) error { return nil }
 
 func (h *hardware) RepairFiles(context.Context) error { return nil }
+
+func (h *hardware) Recall(uid types.UID) (*prepare.Remembered, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c, known := h.records[uid]
+	if !known {
+		return nil, nil
+	}
+	return &c, nil
+}
 
 func (h *hardware) Restore(context.Context) error { return h.restore }
 

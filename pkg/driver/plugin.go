@@ -38,6 +38,7 @@ func (d *Driver) PrepareResourceClaims(
 			logger.Error(err, "Prepare claim")
 			d.Tell(ctx, device.Claim{Namespace: claims[i].Namespace, Name: claims[i].Name, UID: claims[i].UID}, err)
 		} else {
+			d.shown.changed(device.Claim{Namespace: claims[i].Namespace, Name: claims[i].Name, UID: claims[i].UID}, claims[i])
 			logger.V(2).Info("Prepared claim", "devices", namesOf(devices), "took", took)
 		}
 		answers[i] = kubeletplugin.PrepareResult{Devices: devices, Err: err}
@@ -65,7 +66,9 @@ func (d *Driver) prepare(ctx context.Context, c *resourceapi.ResourceClaim) ([]k
 	if err != nil {
 		return nil, err
 	}
-	return answerOf(prepared), nil
+	answer := answerOf(prepared)
+	d.told.add(ctx, answer, prepared)
+	return answer, nil
 }
 
 // answerOf keeps the order, which is that of the allocation.
@@ -98,6 +101,9 @@ func (d *Driver) UnprepareResourceClaims(
 		if err != nil {
 			logger.Error(err, "Unprepare claim")
 		} else {
+			c := device.Claim{Namespace: claims[i].Namespace, Name: claims[i].Name, UID: claims[i].UID}
+			d.shown.changed(c, nil)
+			d.told.unprepared(ctx, c)
 			logger.V(2).Info("Unprepared claim", "took", took)
 		}
 		answers[i] = err

@@ -174,6 +174,7 @@ func (c *complaint) note(ctx context.Context, err error, doing string) {
 
 // restore puts right what an earlier process left, or leaves the rest to reconcile.
 func (d *Driver) restore(ctx context.Context) {
+	defer d.told.sweep(ctx)
 	err := d.options.Records.Restore(ctx)
 	d.restored = err == nil
 	if errors.Is(err, prepare.ErrUnfinished) {
@@ -247,7 +248,11 @@ func (d *Driver) reasonOf(ctx context.Context, c prepare.Remembered) (Unsettled,
 	if half != "" {
 		return half, nil
 	}
-	return d.compareDevices(c.Devices, found.Status.Allocation), nil
+	reason := d.compareDevices(c.Devices, found.Status.Allocation)
+	if reason == "" {
+		d.shown.compare(c.Claim, found)
+	}
+	return reason, nil
 }
 
 // find returns nil without an error if, and only if, the API server says that the claim does not exist.
@@ -326,6 +331,7 @@ func (d *Driver) takeBack(ctx context.Context, c device.Claim, goneFor time.Dura
 		logger.Error(err, "Take back what is left of a claim that does not exist any more; will try again")
 		return false
 	}
+	d.told.remove(ctx, c)
 	logger.Info("Took back what was left of a claim that does not exist any more")
 	d.options.Observe.TookBack()
 	return true

@@ -45,8 +45,20 @@ func reasons() []string {
 		other}
 }
 
+// statusResults are what came of writing the status of a claim.
+func statusResults() []string {
+	return []string{"ok", "dropped", "forbidden", "refused", "unreachable", other}
+}
+
+// maxNamedDevices is how many unhealthy devices are named. Where there are more, something else is wrong than devices.
+const maxNamedDevices = 32
+
 // DeviceCounts are the devices of the node by state.
-type DeviceCounts struct{ Healthy, Unhealthy int }
+type DeviceCounts struct {
+	Healthy, Unhealthy int
+	// Names are those of the unhealthy ones, in an order that stays the same; the first 32 are shown.
+	Names []string
+}
 
 // Metrics are the figures of one process. All methods may be called concurrently.
 type Metrics struct {
@@ -56,12 +68,14 @@ type Metrics struct {
 	phase              *prometheus.HistogramVec
 	inFlight           prometheus.Gauge
 	devices            *prometheus.GaugeVec
+	unhealthy          *named
 	sliceWrites        *prometheus.CounterVec
 	publishErrors      *prometheus.CounterVec
 	droppedFields      *prometheus.GaugeVec
 	lastPublish        prometheus.Gauge
 	reconciled         *prometheus.CounterVec
 	unsettled          *prometheus.GaugeVec
+	statusWrites       *prometheus.CounterVec
 }
 
 // Build says what the process was built from.
@@ -82,6 +96,7 @@ func NewMetrics(build Build) *Metrics {
 			Help: "Calls of the kubelet that are being worked on."}),
 		devices: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: "devices",
 			Help: "Devices of the node as the backend saw them last."}, []string{"state"}),
+		unhealthy: newNamed("device_unhealthy", "1 for each unhealthy device, at most 32.", "device"),
 		sliceWrites: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "slice_writes_total",
 			Help: "Writes of ResourceSlices to the API server."}, []string{"verb"}),
 		publishErrors: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace,
@@ -97,13 +112,11 @@ func NewMetrics(build Build) *Metrics {
 		unsettled: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: "unsettled_claims",
 			Help: "Claims with something on the node that are not just prepared, when they were last compared with the " +
 				"API server."}, []string{"reason"}),
+		statusWrites: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace,
+			Name: "claim_status_writes_total", Help: "Attempts to write the status of a claim."}, []string{"result"}),
 	}
-	info := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "build_info",
-		Help: "1, with what the process was built from.", ConstLabels: prometheus.Labels{
-			"version": build.Version, "revision": build.Revision, "goversion": build.GoVersion}})
-	info.Set(1)
-	m.registry.MustRegister(m.prepare, m.unprepare, m.phase, m.inFlight, m.devices, m.sliceWrites, m.publishErrors,
-		m.droppedFields, m.lastPublish, m.reconciled, m.unsettled, info,
+	m.registry.MustRegister(m.prepare, m.unprepare, m.phase, m.inFlight, m.devices, m.unhealthy.gauge, m.sliceWrites,
+		m.publishErrors, m.droppedFields, m.lastPublish, m.reconciled, m.unsettled, m.statusWrites, buildInfo(build),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.zero()
 	return m
@@ -135,6 +148,9 @@ func (m *Metrics) zero() {
 	for _, reason := range reasons() {
 		m.Unsettled(reason, 0)
 	}
+	for _, result := range statusResults() {
+		m.statusWrites.WithLabelValues(result)
+	}
 	m.Devices(DeviceCounts{})
 }
 
@@ -160,6 +176,21 @@ func (m *Metrics) InFlight(delta int) { m.inFlight.Add(float64(delta)) }
 func (m *Metrics) Devices(c DeviceCounts) {
 	m.devices.WithLabelValues("healthy").Set(float64(c.Healthy))
 	m.devices.WithLabelValues("unhealthy").Set(float64(c.Unhealthy))
+	m.unhealthy.replace(c.Names[:min(len(c.Names), maxNamedDevices)])
+}
+
+// SeeDevices makes seen the source of the time when the devices were seen last, the zero time if never. It is asked
+// when somebody reads the metrics. To be called once.
+func (m *Metrics) SeeDevices(seen func() time.Time) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace,
+		Name: "devices_seen_timestamp_seconds",
+		Help: "When the backend last said which devices there are, 0 if never: once a minute at least."},
+		func() float64 {
+			if at := seen(); !at.IsZero() {
+				return float64(at.UnixNano()) / 1e9
+			}
+			return 0
+		}))
 }
 
 // SliceWrites counts writes of ResourceSlices.
@@ -205,6 +236,11 @@ func (m *Metrics) Reconciled(action string) {
 // Unsettled replaces how many claims are not just prepared for that reason.
 func (m *Metrics) Unsettled(reason string, claims int) {
 	m.unsettled.WithLabelValues(oneOf(reason, reasons())).Set(float64(claims))
+}
+
+// StatusWritten counts one attempt to write the status of a claim.
+func (m *Metrics) StatusWritten(result string) {
+	m.statusWrites.WithLabelValues(oneOf(result, statusResults())).Inc()
 }
 
 // Handler serves the metrics in the formats that Prometheus understands.

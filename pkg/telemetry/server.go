@@ -24,6 +24,12 @@ type Check struct {
 	Test func(ctx context.Context) error
 }
 
+// Figures are [Metrics] or [ControllerMetrics].
+type Figures interface {
+	// Handler serves them to Prometheus.
+	Handler() http.Handler
+}
+
 // Server answers over HTTP, on one address.
 type Server struct {
 	listener net.Listener
@@ -32,7 +38,7 @@ type Server struct {
 
 // Listen opens address (host:port) and returns a server that answers as [Handler] once [Server.Run] is called. An
 // address that is taken is an error here, before anything else was started.
-func Listen(ctx context.Context, address string, m *Metrics, healthz, readyz []Check) (*Server, error) {
+func Listen(ctx context.Context, address string, m Figures, healthz, readyz []Check) (*Server, error) {
 	return open(ctx, address, Handler(m, healthz, readyz))
 }
 
@@ -79,7 +85,7 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) Close() error { return s.listener.Close() }
 
 // Handler answers /metrics, /healthz and /readyz, to GET and HEAD alone.
-func Handler(m *Metrics, healthz, readyz []Check) http.Handler {
+func Handler(m Figures, healthz, readyz []Check) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", m.Handler()) // a pattern with GET matches HEAD too
 	mux.Handle("GET /healthz", checks(healthz))

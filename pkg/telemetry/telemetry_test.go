@@ -23,7 +23,7 @@ func read(t *testing.T, h http.Handler, method, path string) (code int, body str
 }
 
 // figures returns the lines of /metrics that are ours.
-func figures(t *testing.T, m *telemetry.Metrics) map[string]string {
+func figures(t *testing.T, m telemetry.Figures) map[string]string {
 	t.Helper()
 	_, body := read(t, m.Handler(), http.MethodGet, "/metrics")
 	all := make(map[string]string)
@@ -110,8 +110,47 @@ func TestFigures(t *testing.T) {
 	}
 }
 
+func TestFiguresOfAController(t *testing.T) {
+	m := telemetry.NewControllerMetrics(telemetry.Build{Version: "v1.2.3", Revision: "abc", GoVersion: "go1.26"})
+	m.Leading(false)
+	m.Leading(true)
+	m.Attached(2*time.Second, nil)
+	m.Attached(time.Minute, errors.New("no cable"))
+	m.Attaching(3)
+	m.Attaching(-1)
+	m.ConditionsWritten(nil)
+	m.ConditionsWritten(errors.New("changed"))
+	m.ConditionsWritten(errors.New("changed"))
+	m.Reviewed(true, false)
+	m.Reviewed(false, false)
+	m.Reviewed(false, false)
+	m.Reviewed(true, true)
+	m.CertificateEnds(time.Unix(1700000000, 0))
+	got := figures(t, m)
+	for name, want := range map[string]string{
+		`dragoman_leading`: "1",
+		`dragoman_attach_duration_seconds_bucket{result="ok",le="1.28"}`:          "0",
+		`dragoman_attach_duration_seconds_bucket{result="ok",le="2.56"}`:          "1",
+		`dragoman_attach_duration_seconds_count{result="error"}`:                  "1",
+		`dragoman_attaching_devices`:                                              "2",
+		`dragoman_binding_condition_writes_total{result="ok"}`:                    "1",
+		`dragoman_binding_condition_writes_total{result="error"}`:                 "2",
+		`dragoman_admission_reviews_total{verdict="allowed"}`:                     "1",
+		`dragoman_admission_reviews_total{verdict="refused"}`:                     "2",
+		`dragoman_admission_reviews_total{verdict="broken"}`:                      "1",
+		`dragoman_webhook_certificate_expiry_timestamp_seconds`:                   "1.7e+09",
+		`dragoman_build_info{goversion="go1.26",revision="abc",version="v1.2.3"}`: "1",
+	} {
+		if got[name] != want {
+			t.Errorf("%s is %q, want %q", name, got[name], want)
+		}
+	}
+}
+
 func TestEachFigureHasHelp(t *testing.T) {
 	_, body := read(t, newMetrics().Handler(), http.MethodGet, "/metrics")
+	_, controller := read(t, telemetry.NewControllerMetrics(telemetry.Build{}).Handler(), http.MethodGet, "/metrics")
+	body += controller
 	for _, standard := range []string{"go_goroutines", "process_open_fds"} {
 		if !strings.Contains(body, "\n"+standard+" ") {
 			t.Errorf("no %s", standard)
@@ -231,5 +270,46 @@ func TestProfilesAreForThisMachineAlone(t *testing.T) {
 		if code, _ := read(t, telemetry.Handler(newMetrics(), nil, nil), http.MethodGet, path); code != http.StatusNotFound {
 			t.Errorf("%s answers %d beside the metrics", path, code)
 		}
+	}
+}
+
+func TestUnhealthyDevicesAreNamed(t *testing.T) {
+	m := newMetrics()
+	seen := time.Time{}
+	m.SeeDevices(func() time.Time { return seen })
+	var many []string
+	for i := range 100 {
+		many = append(many, fmt.Sprint("gpu-", i))
+	}
+	expect := func(when string, want int, has string) {
+		t.Helper()
+		n := 0
+		got := figures(t, m)
+		for name := range got {
+			if strings.HasPrefix(name, "dragoman_device_unhealthy{") {
+				n++
+			}
+		}
+		if n != want || has != "" && got[`dragoman_device_unhealthy{device="`+has+`"}`] != "1" {
+			t.Errorf("%s: %d are named, want %d with %q: %v", when, n, want, has, got)
+		}
+	}
+	expect("before any was seen", 0, "")
+	m.Devices(telemetry.DeviceCounts{Unhealthy: 2, Names: []string{"gpu-0", "gpu-1"}})
+	expect("two", 2, "gpu-0")
+	m.Devices(telemetry.DeviceCounts{Unhealthy: 1, Names: []string{"gpu-1"}})
+	expect("one of them", 1, "gpu-1")
+	m.Devices(telemetry.DeviceCounts{Unhealthy: len(many), Names: many})
+	expect("many", 32, "gpu-31")
+	m.Devices(telemetry.DeviceCounts{Healthy: 1})
+	expect("none", 0, "")
+
+	const name = "dragoman_devices_seen_timestamp_seconds"
+	if got := figures(t, m)[name]; got != "0" {
+		t.Errorf("%s is %q, want 0 as long as none was seen", name, got)
+	}
+	seen = time.Unix(1700000000, 0)
+	if got := figures(t, m)[name]; got != "1.7e+09" {
+		t.Errorf("%s is %q, want the time", name, got)
 	}
 }

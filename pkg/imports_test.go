@@ -45,13 +45,19 @@ var mayImport = map[string][]string{
 	"pkg/inventory":              {"pkg/device", "pkg/equal"},
 	"pkg/prepare":                {"pkg/device", "pkg/claim", "pkg/cdi", "pkg/checkpoint", "pkg/failpoint"},
 	"pkg/doctor":                 {"pkg/device"},
-	"pkg/driver":                 {"pkg/inventory", "pkg/publish", "pkg/claim", "pkg/prepare", "pkg/device"},
-	"pkg/sanity/apiserver":       {"pkg/sanity/gobuild"},
-	"pkg/sanity/gobuild":         {},
-	"pkg/sanity/proxy":           {},
-	"pkg/sanity/history":         {},
-	"pkg/sanity/figures":         {},
-	"pkg/sanity/footprint":       {"pkg/sanity/figures"},
+	"pkg/status":                 {"pkg/device"},
+	"pkg/metadata":               {"pkg/dir"},
+	"pkg/admission":              {"pkg/claim"},
+	"pkg/binding":                {"pkg/device"},
+	"pkg/driver": {
+		"pkg/inventory", "pkg/publish", "pkg/claim", "pkg/prepare", "pkg/status", "pkg/metadata", "pkg/device",
+	},
+	"pkg/sanity/apiserver": {"pkg/sanity/gobuild"},
+	"pkg/sanity/gobuild":   {},
+	"pkg/sanity/proxy":     {},
+	"pkg/sanity/history":   {},
+	"pkg/sanity/figures":   {},
+	"pkg/sanity/footprint": {"pkg/sanity/figures"},
 	"pkg/sanity/load": {
 		"pkg/sanity/kubelet", "pkg/sanity/subject", "pkg/sanity/cluster", "pkg/sanity/node", "pkg/sanity/proxy",
 		"pkg/sanity/figures", "pkg/sanity/footprint",
@@ -80,8 +86,9 @@ var mayImport = map[string][]string{
 	},
 	"cmd/dragoman": {
 		"api/config/v1alpha1", "api/gpu/v1alpha1", "pkg/cdi", "pkg/checkpoint", "pkg/claim", "pkg/device",
-		"pkg/device/mock", "pkg/device/nvml", "pkg/doctor", "pkg/driver", "pkg/inventory", "pkg/prepare", "pkg/publish",
-		"pkg/telemetry",
+		"pkg/admission", "pkg/binding", "pkg/device/mock", "pkg/device/nvml", "pkg/doctor", "pkg/driver", "pkg/inventory",
+		"pkg/prepare", "pkg/publish",
+		"pkg/status", "pkg/telemetry",
 	},
 }
 

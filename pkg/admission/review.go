@@ -1,0 +1,197 @@
+package admission
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/dynamic-resource-allocation/resourceclaim"
+
+	"example.com/dragoman/pkg/claim"
+)
+
+// Reviewer judges configurations of one driver.
+type Reviewer struct {
+	// DriverName selects the configurations.
+	DriverName string
+	// Decode and Default are those of [claim.Options].
+	Decode  func(raw []byte, at *field.Path) (runtime.Object, field.ErrorList)
+	Default func() runtime.Object
+}
+
+// answer returns the answer to an AdmissionReview, both as JSON, and what it says. The error means that the question
+// makes no sense.
+func (r Reviewer) answer(question []byte) ([]byte, *admissionv1.AdmissionResponse, error) {
+	var review admissionv1.AdmissionReview
+	if err := json.Unmarshal(question, &review); err != nil {
+		return nil, nil, fmt.Errorf("read the AdmissionReview: %w", err)
+	}
+	if review.APIVersion != admissionv1.SchemeGroupVersion.String() || review.Kind != "AdmissionReview" {
+		return nil, nil, fmt.Errorf("read the AdmissionReview: it is apiVersion %.80q, kind %.80q, expected %q, %q",
+			review.APIVersion, review.Kind, admissionv1.SchemeGroupVersion, "AdmissionReview")
+	}
+	if review.Request == nil || review.Request.UID == "" {
+		return nil, nil, errors.New("read the AdmissionReview: it has no request with a uid")
+	}
+	problems, err := r.problems(review.Request)
+	if err != nil {
+		return nil, nil, err
+	}
+	response := &admissionv1.AdmissionResponse{UID: review.Request.UID, Allowed: problems == nil}
+	if problems != nil {
+		response.Result = status(problems)
+	}
+	encoded, err := json.Marshal(admissionv1.AdmissionReview{TypeMeta: review.TypeMeta, Response: response})
+	if err != nil {
+		return nil, nil, fmt.Errorf("write the AdmissionReview: %w", err)
+	}
+	return encoded, response, nil
+}
+
+// status is a refusal as kubectl shows it in one line. Programs find the fields in the causes.
+func status(problems *claim.ConfigError) *metav1.Status {
+	s := &metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusBadRequest, Reason: metav1.StatusReasonBadRequest,
+		Message: problems.Error(), Details: &metav1.StatusDetails{},
+	}
+	for _, p := range problems.Problems {
+		s.Details.Causes = append(s.Details.Causes, metav1.StatusCause{
+			Type: metav1.CauseType(p.Detail.Type), Message: p.Detail.ErrorBody(), Field: p.Detail.Field,
+		})
+	}
+	return s
+}
+
+// problems says what is wrong with the configurations of the object, nil if nothing is or if it is none of our concern.
+func (r Reviewer) problems(request *admissionv1.AdmissionRequest) (*claim.ConfigError, error) {
+	if request.Kind.Group != resourceapi.GroupName || request.Kind.Version != resourceapi.SchemeGroupVersion.Version ||
+		request.SubResource != "" ||
+		(request.Operation != admissionv1.Create && request.Operation != admissionv1.Update) {
+		return nil, nil
+	}
+	switch request.Kind.Kind {
+	case "ResourceClaim":
+		object, old, err := objects[resourceapi.ResourceClaim](request)
+		if err != nil || old != nil && equality.Semantic.DeepEqual(object.Spec, old.Spec) {
+			return nil, err
+		}
+		return r.decide(allocated(object.Spec.Devices, r.DriverName))
+	case "ResourceClaimTemplate":
+		object, old, err := objects[resourceapi.ResourceClaimTemplate](request)
+		if err != nil || old != nil && equality.Semantic.DeepEqual(object.Spec, old.Spec) {
+			return nil, err
+		}
+		problems, err := r.decide(allocated(object.Spec.Spec.Devices, r.DriverName))
+		return within("spec", problems), err
+	case "DeviceClass":
+		object, old, err := objects[resourceapi.DeviceClass](request)
+		if err != nil || old != nil && equality.Semantic.DeepEqual(object.Spec, old.Spec) {
+			return nil, err
+		}
+		if object.Name == "" {
+			object.Name = request.Name
+		}
+		return r.decide(ofClass(object, r.DriverName))
+	}
+	return nil, nil
+}
+
+// objects reads what is to be stored, and what is stored if it is an update.
+func objects[T any](request *admissionv1.AdmissionRequest) (object, old *T, err error) {
+	object = new(T)
+	if err := json.Unmarshal(request.Object.Raw, object); err != nil {
+		return nil, nil, fmt.Errorf("read the object of the AdmissionReview: %w", err)
+	}
+	if request.Operation != admissionv1.Update {
+		return object, nil, nil
+	}
+	old = new(T)
+	if err := json.Unmarshal(request.OldObject.Raw, old); err != nil {
+		return nil, nil, fmt.Errorf("read the old object of the AdmissionReview: %w", err)
+	}
+	return object, old, nil
+}
+
+// decide asks the function that prepare asks.
+func (r Reviewer) decide(c *resourceapi.ResourceClaim) (*claim.ConfigError, error) {
+	_, err := claim.Decide(c, claim.Options{
+		DriverName: r.DriverName, PoolName: pool, Decode: r.Decode, Default: r.Default,
+	})
+	if problems, ok := errors.AsType[*claim.ConfigError](err); ok {
+		return problems, nil
+	}
+	return nil, nil //nolint:nilerr // anything else is about an allocation that we made up
+}
+
+// pool is where all devices of made-up allocations are.
+const pool = "pool"
+
+// allocated is a claim as if each of its requests, and each alternative of those, had got a device of the driver.
+func allocated(spec resourceapi.DeviceClaim, driverName string) *resourceapi.ResourceClaim {
+	c := &resourceapi.ResourceClaim{Spec: resourceapi.ResourceClaimSpec{Devices: spec}}
+	var names []string
+	for _, request := range spec.Requests {
+		if len(request.FirstAvailable) == 0 {
+			names = append(names, request.Name)
+		}
+		for _, sub := range request.FirstAvailable {
+			names = append(names, resourceclaim.CreateSubRequestRef(request.Name, sub.Name))
+		}
+	}
+	c.Status.Allocation = on(driverName, names)
+	for _, config := range spec.Config {
+		c.Status.Allocation.Devices.Config = append(c.Status.Allocation.Devices.Config,
+			resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClaim,
+				Requests: config.Requests, DeviceConfiguration: config.DeviceConfiguration})
+	}
+	return c
+}
+
+// ofClass is a claim as if it had got a device of the driver by this class.
+func ofClass(class *resourceapi.DeviceClass, driverName string) *resourceapi.ResourceClaim {
+	const request = "request"
+	c := &resourceapi.ResourceClaim{}
+	c.Spec.Devices.Requests = []resourceapi.DeviceRequest{{
+		Name: request, Exactly: &resourceapi.ExactDeviceRequest{DeviceClassName: class.Name},
+	}}
+	c.Status.Allocation = on(driverName, []string{request})
+	for _, config := range class.Spec.Config {
+		c.Status.Allocation.Devices.Config = append(c.Status.Allocation.Devices.Config,
+			resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClass,
+				Requests: []string{request}, DeviceConfiguration: config.DeviceConfiguration})
+	}
+	return c
+}
+
+// on gives each request a device. None is for admin access: whether it would be one of this driver's is not known here.
+func on(driverName string, requests []string) *resourceapi.AllocationResult {
+	allocation := &resourceapi.AllocationResult{}
+	for i, request := range requests {
+		allocation.Devices.Results = append(allocation.Devices.Results, resourceapi.DeviceRequestAllocationResult{
+			Request: request, Driver: driverName, Pool: pool, Device: fmt.Sprintf("device-%d", i),
+		})
+	}
+	return allocation
+}
+
+// within puts a parent before the paths of all problems.
+func within(parent string, problems *claim.ConfigError) *claim.ConfigError {
+	if problems == nil {
+		return nil
+	}
+	moved := &claim.ConfigError{Problems: append([]claim.Problem(nil), problems.Problems...)}
+	for i, p := range moved.Problems {
+		detail := *p.Detail
+		detail.Field = strings.Join([]string{parent, detail.Field}, ".")
+		moved.Problems[i].Detail = &detail
+	}
+	return moved
+}

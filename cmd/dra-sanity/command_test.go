@@ -98,14 +98,17 @@ func TestWhatCannotBeUnderstoodEndsWithASentence(t *testing.T) {
 		args []string
 		says []string
 	}{
-		"nothing":             {nil, []string{"check", "fault", "--help"}},
-		"another verb":        {[]string{"chekc"}, []string{`"chekc"`, "check", "--help"}},
-		"an unknown flag":     {[]string{"check", "--drivers", "x"}, []string{"-drivers", "dra-sanity check --help"}},
-		"no flag":             {[]string{"check", "now"}, []string{`"now"`}},
-		"a flag of fault":     {[]string{"check", "--seed", "1"}, []string{"-seed"}},
-		"no driver":           {[]string{"check", "--embedded"}, []string{"--driver"}},
-		"no API server":       {[]string{"check", "--driver", "d"}, []string{"--kubeconfig", "--embedded"}},
-		"two API servers":     {append(running, "--kubeconfig", "x"), []string{"--kubeconfig", "--embedded"}},
+		"nothing":         {nil, []string{"check", "fault", "--help"}},
+		"another verb":    {[]string{"chekc"}, []string{`"chekc"`, "check", "--help"}},
+		"an unknown flag": {[]string{"check", "--drivers", "x"}, []string{"-drivers", "dra-sanity check --help"}},
+		"no flag":         {[]string{"check", "now"}, []string{`"now"`}},
+		"a flag of fault": {[]string{"check", "--seed", "1"}, []string{"-seed"}},
+		"no driver":       {[]string{"check", "--embedded"}, []string{"--driver"}},
+		"no API server":   {[]string{"check", "--driver", "d"}, []string{"--kubeconfig", "--embedded"}},
+		"two API servers": {append(running, "--kubeconfig", "x"), []string{"--kubeconfig", "--embedded"}},
+		"gates of another API server": {
+			[]string{"check", "--driver", "d", "--kubeconfig", "x", "--start", "x", "--feature-gates", "A=true"},
+			[]string{"--feature-gates", "--embedded"}},
 		"an unknown report":   {append(running, "-o", "yaml"), []string{`"yaml"`, "text", "json", "junit"}},
 		"no such case":        {append(running, "--start", "x", "--run", "no-such-case"), []string{"no-such-case", "--list"}},
 		"a broken expression": {append(running, "--start", "x", "--skip", "("), []string{"--skip"}},

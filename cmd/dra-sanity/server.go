@@ -14,8 +14,8 @@ import (
 
 // serverChoice says which API server: one that is there, or one of our own.
 type serverChoice struct {
-	kubeconfig, kubernetes string
-	embedded               bool
+	kubeconfig, kubernetes, featureGates string
+	embedded                             bool
 }
 
 func (c *serverChoice) flags(flags *flag.FlagSet) {
@@ -25,6 +25,8 @@ func (c *serverChoice) flags(flags *flag.FlagSet) {
 	flags.StringVar(&c.kubernetes, "kubernetes", "", "`VERSION` of the API server that --embedded starts, such as "+
 		"v1.34.3\n(default: what is there, else "+apiserver.DefaultVersion+"); it is built once if it is not there, which "+
 		"needs Go")
+	flags.StringVar(&c.featureGates, "feature-gates", "", "`GATES` of Kubernetes that the API server of --embedded has, "+
+		"such as\nDRAConsumableCapacity=true,DRADeviceTaints=true (default: those of its version)")
 }
 
 // complete says what is missing.
@@ -34,6 +36,8 @@ func (c *serverChoice) complete() error {
 		return errors.New("say either --kubeconfig, or --embedded for an API server of our own")
 	case c.kubernetes != "" && !c.embedded:
 		return errors.New("--kubernetes is for --embedded")
+	case c.featureGates != "" && !c.embedded:
+		return errors.New("--feature-gates is for --embedded; other API servers have the gates that they were started with")
 	}
 	return nil
 }
@@ -56,7 +60,7 @@ func (c *serverChoice) open(ctx context.Context, stderr io.Writer) (string, *api
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	server, err := apiserver.Start(ctx, apiserver.Options{Programs: programs})
+	server, err := apiserver.Start(ctx, apiserver.Options{Programs: programs, FeatureGates: c.featureGates})
 	if err != nil {
 		return "", nil, fmt.Errorf("--embedded: %w", err)
 	}

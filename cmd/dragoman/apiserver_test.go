@@ -37,6 +37,7 @@ type apiServer struct {
 	watchers map[chan metav1.WatchEvent]bool
 	writes   []string
 	dryRuns  int
+	applied  int // to the status of claims
 	// admit is called before a slice is stored; it may drop fields from it or refuse it.
 	admit func(*resourceapi.ResourceSlice) *apierrors.StatusError
 	// trouble answers a request in the place of the server if it returns a status.
@@ -52,6 +53,7 @@ func newAPIServer(t *testing.T) *apiServer {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v1/nodes/{name}", s.getNode)
 	mux.HandleFunc("GET /apis/resource.k8s.io/v1/namespaces/{namespace}/resourceclaims/{name}", s.getClaim)
+	mux.HandleFunc("PATCH /apis/resource.k8s.io/v1/namespaces/{namespace}/resourceclaims/{name}/status", s.applyStatus)
 	mux.HandleFunc("GET /apis/resource.k8s.io/v1/resourceslices", s.listOrWatch)
 	mux.HandleFunc("POST /apis/resource.k8s.io/v1/resourceslices", s.create)
 	mux.HandleFunc("PUT /apis/resource.k8s.io/v1/resourceslices/{name}", s.update)

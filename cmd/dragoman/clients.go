@@ -20,6 +20,8 @@ type clients struct {
 	slices kubernetes.Interface
 	// events is for what nobody waits for either, and must not hold up slices.
 	events kubernetes.Interface
+	// status is for the status of claims. Nobody waits for it either, and a storm of pods must not make one of it.
+	status kubernetes.Interface
 	// token is the service account token of the pod that this runs in, nil elsewhere.
 	token []byte
 }
@@ -59,6 +61,11 @@ func newClients(kubeconfig string) (clients, error) {
 	slow := rest.CopyConfig(config)
 	slow.QPS, slow.Burst = 2, 10
 	if c.events, err = kubernetes.NewForConfig(slow); err != nil {
+		return clients{}, err
+	}
+	modest := rest.CopyConfig(config)
+	modest.QPS, modest.Burst = 20, 50 // a node's pods in seconds
+	if c.status, err = kubernetes.NewForConfig(modest); err != nil {
 		return clients{}, err
 	}
 	if config.BearerTokenFile != "" {

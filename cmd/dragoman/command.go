@@ -30,7 +30,9 @@ type subcommand struct {
 func subcommands() []subcommand {
 	return []subcommand{
 		{"devices", "print what the backend sees and the slices it would publish, without a cluster", printDevices},
+		{"mock", "tell a made-up machine what goes wrong with it", tellMock},
 		{"doctor", "look at this node and say what the driver lacks on it, and what to do about it", printFindings},
+		{"controller", "serve a cluster: attach devices before pods are bound, check claims when made", runController},
 	}
 }
 

@@ -47,11 +47,28 @@ groups:
   devices:
   - {groupIndex: 1, health: {unhealthy: true, reason: "XID 79: GPU has fallen off the bus"}}
 `)
+	kinds := file(t, "kinds.yaml", `apiVersion: dragoman.example.com/v1alpha1
+kind: MachineProfile
+groups:
+- name: cut
+  taints: [{key: example.com/maintenance, value: disk, effect: NoSchedule}, {key: example.com/old, effect: None}]
+  partitioning:
+    counters: {engines: 2}
+    partitions: [{name: half, copies: 2, counters: {engines: 1}}]
+- name: shared
+  allowMultipleAllocations: true
+  capacity: {memory: {value: 8Gi, requestPolicy: {default: 1Gi, validValues: [1Gi, 2Gi]}}, compute: {value: 10}}
+- name: fabric
+  binding: {conditions: [example.com/attached, example.com/powered], failureConditions: [example.com/failed]}
+`)
 	for name, args := range map[string][]string{
 		"devices-dgx-h100.txt":  {"--mock-profile", "dgx-h100"},
 		"devices-dgx-h100.yaml": {"--mock-profile=dgx-h100", "-o", "yaml"},
 		"devices-mixed.txt":     {"-o=table", "-mock-profile", "mixed", "--driver-name", "gpu.vendor.example"},
 		"devices-sick.txt":      {"--mock-profile", sick},
+		"devices-showcase.txt":  {"--mock-profile", "showcase"},
+		"devices-kinds.txt":     {"--mock-profile", kinds},
+		"devices-kinds.yaml":    {"--mock-profile", kinds, "-o", "yaml"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, got, problems := invoke(t, nil, append([]string{"devices", "--node-name", "node-a"}, args...)...)
@@ -120,7 +137,7 @@ func TestWhatCannotBeUnderstood(t *testing.T) {
 		"a verbosity in words": {[]string{"-v", "high"},
 			[]string{`invalid value "high" for flag -v: must be a number`}},
 		"an unknown sub-command": {[]string{"device"},
-			[]string{`unknown sub-command "device"; there are: "devices", "doctor"`}},
+			[]string{`unknown sub-command "device"; there are: "devices", "mock", "doctor"`}},
 		"a sub-command at the end": {[]string{"-v", "4", "devices"},
 			[]string{"the sub-command comes first: dragoman devices"}},
 		"an argument":         {[]string{"-v", "4", "run"}, []string{`unexpected argument "run"`}},

@@ -54,8 +54,12 @@ func fileOnly() map[string]string {
 		"http-address": "httpAddress", "logging-format": "logging.format", "log-format": "logging.format",
 		"pod-uid": "podUID", "metrics-address": "httpAddress", "verbosity": "logging.verbosity (flag: -v)",
 		"dynamic-mig": "nvml.dynamicMIG", "dev-root": "nvml.devRoot", "library-path": "nvml.libraryPath",
+		"device-status": "deviceStatus", "device-metadata": "deviceMetadata",
 	}
 }
+
+// configVariable names the variable that stands for --config.
+const configVariable = "DRAGOMAN_CONFIG"
 
 // settings are what the command line says. What wins over what: defaults < file < flags. The variables NODE_NAME and
 // POD_UID, by which a pod learns about itself, stand for the defaults of the two fields.
@@ -67,7 +71,10 @@ type settings struct {
 	file     string
 	version  bool
 	output   *string // devices only
-	nodeName string  // to fall back to; devices and doctor only
+	words    bool    // the command line goes on after the flags; mock only
+	more     string  // what else the help says
+	nodeName string  // to fall back to; devices, doctor and controller only
+	own      []ownFlag
 	overlay  []func(*driverConfig)
 }
 
@@ -93,6 +100,24 @@ func newSettings(usageLine string, others []subcommand) *settings {
 	return s
 }
 
+// ownFlag is a flag of one sub-command alone; set is a *string or a *bool, with the default.
+type ownFlag struct {
+	name, value, usage string
+	set                any
+}
+
+func (s *settings) addOwn(flags []ownFlag) {
+	s.own = flags
+	for _, one := range flags {
+		switch set := one.set.(type) {
+		case *string:
+			s.flags.StringVar(set, one.name, *set, one.usage)
+		case *bool:
+			s.flags.BoolVar(set, one.name, *set, one.usage)
+		}
+	}
+}
+
 // parse reads the command line. It is done if that only asked for something to be printed.
 func (s *settings) parse(args []string, stdout io.Writer) (done bool, err error) {
 	switch err := s.flags.Parse(args); {
@@ -101,7 +126,7 @@ func (s *settings) parse(args []string, stdout io.Writer) (done bool, err error)
 		return true, err
 	case err != nil:
 		return false, s.explain(err)
-	case s.flags.NArg() > 0:
+	case s.flags.NArg() > 0 && !s.words:
 		for _, other := range s.others {
 			if other.name == s.flags.Arg(0) {
 				return false, &usageError{fmt.Sprintf("the sub-command comes first: dragoman %s [flags]", other.name)}
@@ -174,8 +199,12 @@ func (s *settings) usage() string {
 		fmt.Fprintf(&b, "  %-25s %s\n", strings.TrimSpace(name+" "+value), usage)
 	}
 	line("--config", "FILE",
-		"DriverConfig ("+configv1alpha1.GroupVersion+") with these and more settings; flags win over it")
+		"DriverConfig ("+configv1alpha1.GroupVersion+") with these and more settings; flags win over it "+
+			"(default: $"+configVariable+")")
 	for _, one := range settingFlags() {
+		line("--"+one.name, one.value, one.usage)
+	}
+	for _, one := range s.own {
 		line("--"+one.name, one.value, one.usage)
 	}
 	if s.output != nil {
@@ -189,20 +218,25 @@ func (s *settings) usage() string {
 			line(other.name, "", other.summary)
 		}
 	}
+	b.WriteString(s.more)
 	return b.String()
 }
 
 // config returns the configuration in effect.
 func (s *settings) config(getenv func(string) string) (*driverConfig, error) {
 	config := &driverConfig{}
-	if s.file != "" {
-		raw, err := os.ReadFile(s.file)
+	file, named := s.file, "--config"
+	if file == "" { // so that a command in the pod of the driver finds what the driver has
+		file, named = getenv(configVariable), "$"+configVariable
+	}
+	if file != "" {
+		raw, err := os.ReadFile(file)
 		if err != nil {
-			return nil, &usageError{fmt.Sprintf("--config: %v", err)}
+			return nil, &usageError{fmt.Sprintf("%s: %v", named, err)}
 		}
 		decoded, errs := configv1alpha1.DecodeDriverConfig(raw)
 		if len(errs) > 0 {
-			return nil, &usageError{fmt.Sprintf("--config %s: %s", s.file, sentences(errs))}
+			return nil, &usageError{fmt.Sprintf("%s %s: %s", named, file, sentences(errs))}
 		}
 		config = decoded
 	}

@@ -34,6 +34,7 @@ type reportedDevice struct {
 	Name    string `json:"name"`
 	Healthy bool   `json:"healthy"`
 	Reason  string `json:"reason,omitempty"`
+	PartOf  string `json:"partOf,omitempty"`
 
 	seen device.Device
 }
@@ -106,7 +107,9 @@ func look(ctx context.Context, config *driverConfig) (report, error) {
 	}
 	for _, d := range snapshot.Devices {
 		r.Devices = append(r.Devices,
-			reportedDevice{Name: d.Name, Healthy: !d.Health.Unhealthy, Reason: d.Health.Reason, seen: d})
+			reportedDevice{
+				Name: d.Name, Healthy: !d.Health.Unhealthy, Reason: d.Health.Reason, PartOf: d.PartOf, seen: d,
+			})
 	}
 	// In the order of the slices; what is in none comes last.
 	slices.SortStableFunc(r.Devices, func(a, b reportedDevice) int {
@@ -119,7 +122,8 @@ func look(ctx context.Context, config *driverConfig) (report, error) {
 // newestCluster is what may be offered on a cluster that keeps everything; there is none here to ask.
 func newestCluster(config *driverConfig) inventory.Offer {
 	return inventory.Offer{
-		Counters: inventory.CountersApart, Taints: true, TaintEffect: taintEffect(config.Health),
+		Counters: inventory.CountersApart, Shares: true, BindingConditions: true,
+		Taints: true, NoneTaints: true, TaintEffect: taintEffect(config.Health),
 	}
 }
 
@@ -138,6 +142,7 @@ func columns() []column {
 			}
 			return "unhealthy"
 		}},
+		{"PART OF", func(d reportedDevice) string { return d.PartOf }},
 		{"PROFILE", func(d reportedDevice) string { return d.attribute("profile") }},
 		{"MODEL", func(d reportedDevice) string { return cmp.Or(d.attribute("productName"), d.attribute("model")) }},
 		{"MEMORY", func(d reportedDevice) string { return d.capacity("memory") }},
@@ -146,8 +151,38 @@ func columns() []column {
 		{"PCIE ROOT", func(d reportedDevice) string { return d.attribute("pcieRoot") }},
 		{"PCI BUS ID", func(d reportedDevice) string { return d.attribute("pciBusID") }},
 		{"UUID", func(d reportedDevice) string { return d.attribute("uuid") }},
+		{"SHARED", reportedDevice.shares},
+		{"WAITS FOR", func(d reportedDevice) string { return strings.Join(d.seen.BindingConditions, ",") }},
+		{"TAINTS", reportedDevice.taints},
 		{"REASON", func(d reportedDevice) string { return d.Reason }},
 	}
+}
+
+// shares says what several claims can have of the device, "" if it is for one at a time.
+func (d reportedDevice) shares() string {
+	if d.seen.AllowMultipleAllocations == nil || !*d.seen.AllowMultipleAllocations {
+		return ""
+	}
+	shares := []string{"yes"}
+	for _, name := range slices.Sorted(maps.Keys(d.seen.Capacity)) {
+		if policy := d.seen.Capacity[name].RequestPolicy; policy != nil && policy.Default != nil {
+			shares = append(shares, fmt.Sprintf("%s=%s", name, policy.Default))
+		}
+	}
+	return strings.Join(shares, ",")
+}
+
+// taints returns the taints as kubectl writes those of nodes.
+func (d reportedDevice) taints() string {
+	var all []string
+	for _, t := range d.seen.Taints {
+		key := t.Key
+		if t.Value != "" {
+			key += "=" + t.Value
+		}
+		all = append(all, key+":"+string(t.Effect))
+	}
+	return strings.Join(all, ",")
 }
 
 // attribute returns the value of the attribute of that name, with a domain if there is none without; "" if there is

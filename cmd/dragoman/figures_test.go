@@ -7,6 +7,7 @@ import (
 
 	"example.com/dragoman/pkg/driver"
 	"example.com/dragoman/pkg/prepare"
+	"example.com/dragoman/pkg/status"
 	"example.com/dragoman/pkg/telemetry"
 )
 
@@ -20,6 +21,9 @@ func TestFiguresHaveAllLabels(t *testing.T) {
 	}
 	for _, reason := range driver.UnsettledReasons() {
 		want = append(want, `dragoman_unsettled_claims{reason="`+string(reason)+`"} 0`)
+	}
+	for _, result := range status.Results() {
+		want = append(want, `dragoman_claim_status_writes_total{result="`+string(result)+`"} 0`)
 	}
 	for _, line := range want {
 		if !strings.Contains(answer.Body.String(), line+"\n") {

@@ -76,7 +76,7 @@ func (p *probing) Run(ctx context.Context) error {
 			"after", retry)
 		p.note(err)
 		if known == nil && refused == refusals {
-			logger.Info("Warning: publishing neither taints nor shared counters until the API server can be asked")
+			logger.Info("Warning: publishing no optional fields of ResourceSlices until the API server can be asked")
 			p.told(publish.Features{Counters: publish.CountersDropped})
 		}
 		sleep(ctx, retry)
@@ -99,8 +99,9 @@ func isRefusal(err error) bool {
 
 func logFeatures(logger klog.Logger, f publish.Features) {
 	if gates := f.Missing(); len(gates) > 0 {
-		logger.Info("The API server drops some optional fields of ResourceSlices; feature gates would change that",
-			"gates", gates, "taints", f.Taints, "counters", f.Counters)
+		// What becomes of devices for want of one is a warning of its own.
+		logger.V(2).Info("The API server drops some optional fields of ResourceSlices; feature gates would change that",
+			"gates", gates, "counters", f.Counters)
 		return
 	}
 	logger.V(2).Info("The API server keeps all optional fields of ResourceSlices", "counters", f.Counters)
@@ -173,7 +174,8 @@ func offerOf(f publish.Features, policy configv1alpha1.HealthPolicy) inventory.O
 		Counters: map[publish.Counters]inventory.CounterLayout{
 			publish.CountersBeside: inventory.CountersBeside, publish.CountersApart: inventory.CountersApart,
 		}[f.Counters],
-		Taints: f.Taints, TaintEffect: taintEffect(policy),
+		Shares: f.Shares, BindingConditions: f.BindingConditions,
+		Taints: f.Taints, NoneTaints: f.NoneTaints, TaintEffect: taintEffect(policy),
 		LeaveOutUnhealthy: policy.WithoutTaints == configv1alpha1.LeaveOutDevice,
 	}
 }

@@ -77,13 +77,18 @@ func probe(t *testing.T, o *oracle) *probing {
 	return p
 }
 
+func completeFeatures() publish.Features {
+	return publish.Features{Taints: true, NoneTaints: true, Counters: publish.CountersApart, Shares: true,
+		BindingConditions: true}
+}
+
 func failed(reason publish.Reason) publish.Event {
 	return publish.Event{Type: publish.Failed, Problem: &publish.Problem{Reason: reason}}
 }
 
 func TestAClusterThatKeepsEverythingIsAskedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := &oracle{features: publish.Features{Taints: true, Counters: publish.CountersApart}}
+		o := &oracle{features: completeFeatures()}
 		p := probe(t, o)
 		o.expect(t, "at the start", 1, "true apart")
 		time.Sleep(24 * time.Hour)
@@ -109,7 +114,7 @@ func TestAClusterThatKeepsLittleIsAskedEachHour(t *testing.T) {
 		o.expect(t, "at the start", 1, "false dropped")
 		time.Sleep(probeInterval)
 		o.expect(t, "an hour later", 1, "false dropped")
-		o.set(publish.Features{Taints: true, Counters: publish.CountersApart}, nil)
+		o.set(completeFeatures(), nil)
 		time.Sleep(probeInterval)
 		o.expect(t, "when the gates are on", 1, "true apart")
 		time.Sleep(24 * time.Hour)
@@ -155,7 +160,7 @@ func TestAnAPIServerThatRefusesGetsTheLeast(t *testing.T) {
 			t.Errorf("asked %d times in a day", o.asked)
 		}
 		o.expect(t, "for a day", o.asked)
-		o.set(publish.Features{Taints: true, Counters: publish.CountersApart}, nil)
+		o.set(completeFeatures(), nil)
 		time.Sleep(probeInterval)
 		o.expect(t, "when it does not refuse any more", 1, "true apart")
 
@@ -178,16 +183,18 @@ func TestTroubleWithPublishingReachesWhoAsks(t *testing.T) {
 }
 
 func TestWhatIsOffered(t *testing.T) {
-	everything := publish.Features{Taints: true, Counters: publish.CountersApart}
+	everything := completeFeatures()
 	for name, test := range map[string]struct {
 		features publish.Features
 		policy   configv1alpha1.HealthPolicy
 		want     inventory.Offer
 	}{
 		"everything": {everything, configv1alpha1.HealthPolicy{TaintEffect: "NoExecute", WithoutTaints: "LeaveOut"},
-			inventory.Offer{Counters: inventory.CountersApart, Taints: true, TaintEffect: "NoExecute", LeaveOutUnhealthy: true}},
+			inventory.Offer{Counters: inventory.CountersApart, Shares: true, BindingConditions: true, Taints: true,
+				NoneTaints: true, TaintEffect: "NoExecute", LeaveOutUnhealthy: true}},
 		"no taint wanted": {everything, configv1alpha1.HealthPolicy{TaintEffect: "None", WithoutTaints: "Keep"},
-			inventory.Offer{Counters: inventory.CountersApart, Taints: true}},
+			inventory.Offer{Counters: inventory.CountersApart, Shares: true, BindingConditions: true, Taints: true,
+				NoneTaints: true}},
 		"Kubernetes 1.34": {publish.Features{Counters: publish.CountersBeside},
 			configv1alpha1.HealthPolicy{TaintEffect: "NoSchedule", WithoutTaints: "Keep"},
 			inventory.Offer{Counters: inventory.CountersBeside, TaintEffect: "NoSchedule"}},

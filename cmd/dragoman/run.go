@@ -10,8 +10,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/klog/v2"
 
 	gpuv1alpha1 "example.com/dragoman/api/gpu/v1alpha1"
@@ -23,6 +25,7 @@ import (
 	"example.com/dragoman/pkg/inventory"
 	"example.com/dragoman/pkg/prepare"
 	"example.com/dragoman/pkg/publish"
+	"example.com/dragoman/pkg/status"
 	"example.com/dragoman/pkg/telemetry"
 )
 
@@ -87,7 +90,7 @@ func (p *process) findAPIServer(context.Context) (err error) {
 func (p *process) stateDir() string { return filepath.Join(p.config.StateDir, p.config.DriverName) }
 
 func (p *process) openBackend(ctx context.Context) (err error) {
-	p.backend, err = backendOf(ctx, p.config, filepath.Join(p.stateDir(), "backend"))
+	p.backend, err = backendOf(ctx, p.config, backendDir(p.config))
 	return err
 }
 
@@ -96,7 +99,7 @@ func (p *process) wire(ctx context.Context) error {
 	p.metrics = telemetry.NewMetrics(
 		telemetry.Build{Version: version(), Revision: revision(), GoVersion: runtime.Version()})
 	p.preparer = prepare.New(prepare.Options{Backend: p.backend, Records: p.records, CDI: p.specs,
-		DriverName: c.DriverName, NodeName: c.NodeName,
+		DriverName: c.DriverName, NodeName: c.NodeName, Capacity: p.capacity,
 		Observe: func(phase prepare.Phase, d time.Duration) { p.metrics.Phase(string(phase), d) },
 		Report: func(c device.Claim, problem error) {
 			logger.Error(problem, "Problem with a claim", "claim", klog.KRef(c.Namespace, c.Name), "claimUID", c.UID)
@@ -109,16 +112,22 @@ func (p *process) wire(ctx context.Context) error {
 	p.settling = time.AfterFunc(settleAfter, func() { settleMemory(os.Getenv) })
 	p.inventory = inventory.New(
 		inventory.Options{Backend: p.backend, DriverName: c.DriverName, NodeName: c.NodeName})
+	p.metrics.SeeDevices(func() time.Time {
+		seen, _ := p.inventory.Current()
+		return seen
+	})
 	p.wirePublishing(logger)
 	p.driver = driver.New(driver.Options{
 		DriverName: c.DriverName, NodeName: c.NodeName, KubeletDir: c.KubeletDir, PodUID: types.UID(c.PodUID),
-		Directories: []string{c.CDIDir, p.stateDir()},
-		Client:      p.clients.claims,
-		Events:      p.clients.events,
-		Preparer:    p.preparer,
-		Records:     p.preparer,
-		Publisher:   p.publisher,
-		Inventory:   p.inventory,
+		Directories:    []string{c.CDIDir, p.stateDir()},
+		DeviceMetadata: c.DeviceMetadata, CDIDir: c.CDIDir,
+		Client:    p.clients.claims,
+		Events:    p.clients.events,
+		Status:    p.statusClient(),
+		Preparer:  p.preparer,
+		Records:   p.preparer,
+		Publisher: p.publisher,
+		Inventory: p.inventory,
 		Decide: func(rc *resourceapi.ResourceClaim) (claim.Plan, error) {
 			return claim.Decide(rc, claim.Options{DriverName: c.DriverName, PoolName: c.NodeName,
 				Decode: gpuv1alpha1.Decode, Default: func() apiruntime.Object { return gpuv1alpha1.Default() }})
@@ -126,9 +135,10 @@ func (p *process) wire(ctx context.Context) error {
 		Observe: driver.Observer{
 			Prepared:   p.afterwards(p.metrics.Prepared),
 			Unprepared: p.afterwards(p.metrics.Unprepared), InFlight: p.metrics.InFlight,
-			Fetched:  func(d time.Duration) { p.metrics.Phase("get", d) },
-			Devices:  func(all []device.Device) { p.metrics.Devices(countDevices(all)) },
-			TookBack: func() { p.metrics.Reconciled(string(prepare.TookBackClaim)) },
+			Fetched:       func(d time.Duration) { p.metrics.Phase("get", d) },
+			Devices:       func(all []device.Device) { p.metrics.Devices(countDevices(all)) },
+			StatusWritten: func(r status.Result) { p.metrics.StatusWritten(string(r)) },
+			TookBack:      func() { p.metrics.Reconciled(string(prepare.TookBackClaim)) },
 			Unsettled: func(counts map[driver.Unsettled]int) {
 				for _, reason := range driver.UnsettledReasons() {
 					p.metrics.Unsettled(string(reason), counts[reason])
@@ -141,6 +151,22 @@ func (p *process) wire(ctx context.Context) error {
 		return len(recorded), len(quarantined), err
 	})
 	return nil
+}
+
+// statusClient is nil if the status of claims is to stay as it is.
+func (p *process) statusClient() kubernetes.Interface {
+	if !*p.config.DeviceStatus {
+		return nil
+	}
+	return p.clients.status
+}
+
+// capacity is what shares of a device may take together, for the preparer.
+func (p *process) capacity(pool, device string) (map[resourceapi.QualifiedName]resource.Quantity, bool) {
+	if pool != p.config.NodeName {
+		return nil, false
+	}
+	return p.inventory.Capacity(device)
 }
 
 // afterwards has memory settled some time after the last call.
@@ -179,6 +205,7 @@ func countDevices(all []device.Device) telemetry.DeviceCounts {
 	for _, d := range all {
 		if d.Health.Unhealthy {
 			counts.Unhealthy++
+			counts.Names = append(counts.Names, d.Name)
 		} else {
 			counts.Healthy++
 		}

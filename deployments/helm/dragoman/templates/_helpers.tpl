@@ -34,6 +34,23 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
+{{/* Name of the controller's objects. Its pods have another app name than the driver's, which are found by theirs. */}}
+{{- define "dragoman.controllerName" -}}
+{{- printf "%s-controller" (include "dragoman.fullname" . | trunc 52 | trimSuffix "-") }}
+{{- end }}
+
+{{- define "dragoman.controllerSelectorLabels" -}}
+app.kubernetes.io/name: {{ printf "%s-controller" (include "dragoman.name" . | trunc 52 | trimSuffix "-") }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "dragoman.controllerLabels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "dragoman.controllerSelectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
 {{- define "dragoman.serviceAccountName" -}}
 {{- default (ternary (include "dragoman.fullname" .) "" .Values.serviceAccount.create) .Values.serviceAccount.name }}
 {{- end }}

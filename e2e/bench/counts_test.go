@@ -20,9 +20,10 @@ func sound() figures.Report {
 	for _, n := range []int{few, many} {
 		at := figures.Situation{Prepared: n}
 		for _, operation := range []string{"prepare", "prepare-again"} {
-			add("requests", operation, at, figures.Measurement{Requests: map[string]float64{"get resourceclaims": 1}})
+			add("requests", operation, at, figures.Measurement{
+				Requests: map[string]float64{"get resourceclaims": 1, "patch resourceclaims/status": 0.7}})
 		}
-		add("requests", "unprepare", at, figures.Measurement{Requests: map[string]float64{}})
+		add("requests", "unprepare", at, figures.Measurement{Requests: map[string]float64{"patch resourceclaims/status": 2}})
 	}
 	add("requests", "cycle", figures.Situation{Prepared: few}, figures.Measurement{
 		SystemCalls: map[string]float64{"all": 90, "openat": 20, "futex": 3, "fsync": 0},
@@ -76,6 +77,14 @@ func TestEachBrokenCountIsFound(t *testing.T) {
 	}{
 		"a second GET": {
 			of("requests", "prepare", many, request("get resourceclaims", 2)), "prepare beside 1000 claims makes the requests",
+		},
+		"the status written again and again": {
+			of("requests", "unprepare", many, request("patch resourceclaims/status", 2.1)),
+			"unprepare beside 1000 claims makes the requests",
+		},
+		"another request beside": {
+			of("requests", "unprepare", many, request("update resourceclaims/status", 0.1)),
+			"unprepare beside 1000 claims makes the requests",
 		},
 		"no GET, from a cache that may be wrong": {
 			of("requests", "prepare-again", few, func(m *figures.Measurement) { clear(m.Requests) }), "prepare-again beside 10",

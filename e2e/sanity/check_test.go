@@ -6,16 +6,28 @@ import (
 	"testing"
 )
 
+// TestDragomanConforms has it offer all kinds of devices, to a new API server, to an old one with the feature gates
+// that they need, and to one without.
 func TestDragomanConforms(t *testing.T) {
-	t.Parallel()
-	// Its made-up GPUs are had whole: the API server that dra-sanity starts knows no shares.
-	expect(t, report(t, 0, aDragoman(t).args("check", "--embedded")...), nil,
-		[]string{"shares-beside-each-other", "shares-in-one-claim"})
+	for name, on := range map[string]struct{ server, notRun []string }{
+		"1.37": {[]string{"--kubernetes", "v1.37.2"}, nil},
+		"1.34 with gates": {[]string{"--kubernetes", "v1.34.3", "--feature-gates", "DRAConsumableCapacity=true," +
+			"DRAPartitionableDevices=true,DRADeviceTaints=true,DRADeviceBindingConditions=true"}, nil},
+		"1.34": {[]string{"--kubernetes", "v1.34.3"}, []string{"parts-beside-each-other", "shares-beside-each-other",
+			"shares-in-one-claim", "shares-in-one-container", "shares-within-capacity"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			showcase := aDragoman(t)
+			showcase.start += " --mock-profile showcase"
+			expect(t, report(t, 0, showcase.args("check", append(on.server, "--embedded")...)...), nil, on.notRun)
+		})
+	}
 }
 
 func TestTheTinyDriverConforms(t *testing.T) {
 	t.Parallel()
-	expect(t, report(t, 0, tiny("").args("check")...), nil, nil)
+	expect(t, report(t, 0, tiny("").args("check")...), nil, []string{"parts-beside-each-other"})
 }
 
 func TestBrokenDriversFailTheCasesTheyShould(t *testing.T) {
@@ -26,10 +38,13 @@ func TestBrokenDriversFailTheCasesTheyShould(t *testing.T) {
 			"device-has-one-owner-after-restart", "two-instances-one-owner", "nothing-left",
 		},
 		"answers-first-claim-only": {"one-answer-per-claim"},
+		"looks-at-nobody": {
+			"device-has-one-owner", "device-has-one-owner-after-restart", "two-instances-one-owner", "shares-within-capacity",
+		},
 	} {
 		t.Run(broken, func(t *testing.T) {
 			t.Parallel()
-			expect(t, report(t, 1, tiny(broken).args("check")...), failed, nil)
+			expect(t, report(t, 1, tiny(broken).args("check")...), failed, []string{"parts-beside-each-other"})
 		})
 	}
 }

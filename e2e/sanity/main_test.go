@@ -88,7 +88,7 @@ func aDragoman(t *testing.T) driver {
 export POD_UID="$DRA_SANITY_INSTANCE"
 exec %q --config %q --driver-name "$DRA_SANITY_DRIVER" --node-name "$DRA_SANITY_NODE" \
   --kubeconfig "$DRA_SANITY_KUBECONFIG" --kubelet-dir "$DRA_SANITY_KUBELET_DIR" \
-  --cdi-dir "$DRA_SANITY_CDI_DIR" --state-dir "$DRA_SANITY_STATE_DIR"
+  --cdi-dir "$DRA_SANITY_CDI_DIR" --state-dir "$DRA_SANITY_STATE_DIR" "$@"
 `
 	config := script + ".yaml"
 	const quiet = "apiVersion: dragoman.example.com/v1alpha1\nkind: DriverConfig\nhttpAddress: \"\"\n"

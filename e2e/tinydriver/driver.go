@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
 	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 	"k8s.io/dynamic-resource-allocation/resourceclaim"
@@ -49,7 +51,7 @@ func (d *driver) prepare(known claims, claim *resourceapi.ResourceClaim) ([]kube
 		if prepared, err = d.decide(claim); err != nil {
 			return nil, err
 		}
-		if err := known.free(claim.UID, prepared); err != nil {
+		if err := known.free(claim.UID, prepared); err != nil && d.broken != looksAtNobody {
 			return nil, err
 		}
 		// Remembered first: what is not remembered is never taken back.
@@ -83,7 +85,7 @@ func (d *driver) decide(claim *resourceapi.ResourceClaim) ([]prepared, error) {
 		}
 		p := prepared{
 			Request: result.Request, Pool: result.Pool, Device: result.Device, ShareID: result.ShareID,
-			Admin: result.AdminAccess != nil && *result.AdminAccess,
+			Admin: result.AdminAccess != nil && *result.AdminAccess, Takes: result.ConsumedCapacity[room],
 		}
 		for _, config := range resourceclaim.ConfigForResult(claim.Status.Allocation.Devices.Config, result) {
 			if config.Opaque.Driver != d.name || p.Admin {
@@ -171,6 +173,7 @@ type prepared struct {
 	Request, Pool, Device, Colour string
 	Admin                         bool
 	ShareID                       *types.UID
+	Takes                         resource.Quantity // of the room of the device that is shared
 }
 
 // claims are all that are prepared.
@@ -187,6 +190,15 @@ func (c claims) free(uid types.UID, wanted []prepared) error {
 				return fmt.Errorf("device %s is held by claim %s", w.Device, owner)
 			}
 		}
+	}
+	left := resource.MustParse(allRoom)
+	for _, shares := range append(slices.Collect(maps.Values(c)), wanted) {
+		for _, share := range shares {
+			left.Sub(share.Takes)
+		}
+	}
+	if left.Sign() < 0 {
+		return errors.New("other claims have too much of the device that is shared")
 	}
 	return nil
 }

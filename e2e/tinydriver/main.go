@@ -15,6 +15,7 @@ import (
 	"time"
 
 	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -31,6 +32,8 @@ const (
 	forgetsOnRestart = "forgets-on-restart"
 	// The other claims of a call are prepared and not answered.
 	answersFirstClaimOnly = "answers-first-claim-only"
+	// Nobody looks who has a device, or how much of it.
+	looksAtNobody = "looks-at-nobody"
 )
 
 const (
@@ -40,6 +43,7 @@ const (
 	cdiClass          = "device"      // of CDI IDs
 	environmentPrefix = "DRA_SANITY_" // of what dra-sanity tells
 	stateFile         = "claims.json" // in the state directory
+	room, allRoom     = "room", "10"  // the capacity of the device that is shared
 )
 
 func main() {
@@ -53,7 +57,9 @@ func main() {
 	}
 }
 
-func variants() []string { return []string{noCDIRecreation, forgetsOnRestart, answersFirstClaimOnly} }
+func variants() []string {
+	return []string{noCDIRecreation, forgetsOnRestart, answersFirstClaimOnly, looksAtNobody}
+}
 
 // told is a directory or name that dra-sanity tells.
 func told(name string) string { return os.Getenv(environmentPrefix + name) }
@@ -115,5 +121,6 @@ func made() []resourceapi.Device {
 	for i := range devices {
 		all = append(all, resourceapi.Device{Name: fmt.Sprintf("device-%d", i)})
 	}
-	return append(all, resourceapi.Device{Name: "shared", AllowMultipleAllocations: new(true)})
+	return append(all, resourceapi.Device{Name: "shared", AllowMultipleAllocations: new(true),
+		Capacity: map[resourceapi.QualifiedName]resourceapi.DeviceCapacity{room: {Value: resource.MustParse(allRoom)}}})
 }

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/client-go/util/retry"
 
 	"example.com/dragoman/pkg/sanity/kubelet"
 )
@@ -212,12 +213,15 @@ func (c *Cluster) deleteClaim(ctx context.Context, claim kubelet.Claim, options 
 // Deallocate takes the allocation of a claim back, as a claim controller does when no pod uses it.
 func (c *Cluster) Deallocate(ctx context.Context, claim kubelet.Claim) error {
 	claims := c.Client.ResourceV1().ResourceClaims(claim.Namespace)
-	object, err := claims.Get(ctx, claim.Name, metav1.GetOptions{})
-	if err != nil {
-		return fmt.Errorf("read the claim %s: %w", claim.Name, err)
-	}
-	object.Status = resourceapi.ResourceClaimStatus{}
-	_, err = claims.UpdateStatus(ctx, object, metav1.UpdateOptions{})
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error { // the driver may be writing what its devices show
+		object, err := claims.Get(ctx, claim.Name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		object.Status = resourceapi.ResourceClaimStatus{}
+		_, err = claims.UpdateStatus(ctx, object, metav1.UpdateOptions{})
+		return err
+	})
 	return wrap(err, "deallocate the claim %s", claim.Name)
 }
 

@@ -60,6 +60,41 @@ func (c *Cluster) Shareable(ctx context.Context) (Device, bool, error) {
 	return all[i], true, nil
 }
 
+// Parts returns two free devices that consume counters of the same set, and of which there is enough for both.
+func (c *Cluster) Parts(ctx context.Context) (parts [2]Device, found bool, err error) {
+	all, err := c.Devices(ctx)
+	if err != nil {
+		return parts, false, err
+	}
+	for i, one := range all {
+		if len(one.ConsumesCounters) == 0 || !one.usable() || one.Shared() || c.has(one) {
+			continue
+		}
+		left, err := c.countersLeft(ctx, all)
+		if err != nil {
+			return parts, false, err
+		}
+		if !left.take(one) {
+			continue
+		}
+		for _, other := range all[i+1:] {
+			if other.usable() && !other.Shared() && !c.has(other) && siblings(one, other) && left.take(other) {
+				return [2]Device{one, other}, true, nil
+			}
+		}
+	}
+	return parts, false, nil
+}
+
+// siblings says whether two devices consume counters of the same set.
+func siblings(one, other Device) bool {
+	return one.Pool == other.Pool && slices.ContainsFunc(one.ConsumesCounters, func(a consumption) bool {
+		return slices.ContainsFunc(other.ConsumesCounters, func(b consumption) bool { return a.CounterSet == b.CounterSet })
+	})
+}
+
+type consumption = resourceapi.DeviceCounterConsumption
+
 func (c *Cluster) has(d Device) bool {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()

@@ -134,6 +134,29 @@ func TestCountersAreForAllDevicesTogether(t *testing.T) {
 	if rest, err := c.Free(t.Context(), 1); err != nil || names(rest) != "half-1" {
 		t.Errorf("%v: %s; half of the memory is taken", err, names(rest))
 	}
+	if parts, found, err := c.Parts(t.Context()); err != nil || found {
+		t.Errorf("%v: %v; half of the memory is taken", err, parts)
+	}
+}
+
+func TestPartsAreOfOneDevice(t *testing.T) {
+	part := func(name, set, memory string) resourceapi.Device {
+		return resourceapi.Device{Name: name, ConsumesCounters: []resourceapi.DeviceCounterConsumption{{
+			CounterSet: set, Counters: map[string]resourceapi.Counter{"memory": {Value: resource.MustParse(memory)}},
+		}}}
+	}
+	sets := slice("a", 1, 2)
+	for _, name := range []string{"gpu-0", "gpu-1"} {
+		sets.Spec.SharedCounters = append(sets.Spec.SharedCounters, resourceapi.CounterSet{
+			Name: name, Counters: map[string]resourceapi.Counter{"memory": {Value: resource.MustParse("80Gi")}},
+		})
+	}
+	c := connect(t, sets, slice("b", 1, 2, part("whole-0", "gpu-0", "80Gi"), part("part-0", "gpu-0", "40Gi"),
+		part("whole-1", "gpu-1", "80Gi"), part("large-1", "gpu-1", "60Gi"), part("small-1", "gpu-1", "20Gi")))
+	parts, found, err := c.Parts(t.Context())
+	if err != nil || !found || names(parts[:]) != "large-1 small-1" {
+		t.Errorf("%v, %v: %s", err, found, names(parts[:]))
+	}
 }
 
 func TestADeviceIsShareableIfTwoSharesFit(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/version"
 )
 
 // Device is a device that the driver offers on the node.
@@ -113,4 +114,17 @@ func (d Device) usable() bool {
 	return !slices.ContainsFunc(d.Taints, func(t resourceapi.DeviceTaint) bool {
 		return t.Effect != resourceapi.DeviceTaintEffectNone
 	}) && len(d.BindingConditions) == 0
+}
+
+// OlderThan says whether the API server is of an earlier version of Kubernetes than major.minor.
+func (c *Cluster) OlderThan(major, minor uint) (bool, error) {
+	info, err := c.Client.Discovery().ServerVersion()
+	if err != nil {
+		return false, fmt.Errorf("ask for the API server's version: %w", err)
+	}
+	is, err := version.ParseGeneric(info.GitVersion)
+	if err != nil {
+		return false, fmt.Errorf("read the API server's version %q: %w", info.GitVersion, err)
+	}
+	return is.LessThan(version.MajorMinor(major, minor)), nil
 }

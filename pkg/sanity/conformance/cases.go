@@ -51,7 +51,7 @@ const (
 func Cases(n *node.Node, options Options) []suite.Case {
 	s := &subject{Node: n, options: options}
 	return slices.Concat(s.registration(), s.preparing(), s.unpreparing(), s.claims(), s.parameters(), s.sharing(),
-		s.cdi(), s.restarts(), s.instances(), s.slices(), s.health(), s.endings())
+		s.dividing(), s.cdi(), s.restarts(), s.instances(), s.slices(), s.health(), s.endings())
 }
 
 // subject is what the cases are about.

@@ -16,10 +16,10 @@ const (
 	calm = time.Minute
 )
 
-// damping keeps devices that fall ill and recover again and again from being written, told and given to pods as often. A
-// device that falls ill is ill at once, and well at once when it recovers; one that has fallen ill three times within a
-// minute stays ill until it was well for a minute. So a device costs no more than a handful of changes a minute, however
-// fast it flaps, and one that nobody can rely on is not offered in its good moments.
+// damping keeps devices that fall ill and recover again and again from being written, told and given to pods as often.
+// A device that falls ill is ill at once, and well at once when it recovers; one that has fallen ill three times within
+// a minute stays ill until it was well for a minute. So a device costs no more than a handful of changes a minute,
+// however fast it flaps, and one that nobody can rely on is not offered in its good moments.
 //
 // What is remembered dies with the process. It has no clock of its own: time is what its caller says.
 type damping struct {
@@ -104,8 +104,8 @@ func (c *condition) note(now time.Time, is device.Health) device.Health {
 	return is
 }
 
-// isOver says whether there is nothing to remember. A device that is gone may come again: one that is plugged in and out
-// is not to be believed more than another.
+// isOver says whether there is nothing to remember. A device that is gone may come again: one that is plugged in and
+// out is not to be believed more than another.
 func (c *condition) isOver(now time.Time) bool {
 	healthy := !c.ill && c.flaps == "" && len(c.recent(now)) == 0
 	return healthy || now.Sub(c.seen) >= calm && now.Sub(c.since) >= calm

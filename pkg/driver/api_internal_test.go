@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -76,6 +77,7 @@ func TestReadingAClaim(t *testing.T) {
 		wasGone  = "claim team-a/train does not exist any more"
 		get      = "get claim team-a/train from the API server: "
 		patience = get + "it was in trouble for as long as the kubelet waits: "
+		hungUp   = "it closes connections without an answer"
 		usual    = 45 * time.Second // the kubelet's deadline
 		often    = 0
 	)
@@ -95,7 +97,12 @@ func TestReadingAClaim(t *testing.T) {
 		"gone after trouble is an answer":     {[]error{busy, gone}, usual, 2, wasGone},
 		"not allowed is an answer":            {[]error{denied}, usual, 1, get + denied.Error()},
 		"trouble without end, status":         {[]error{busy}, usual, often, patience + "TooManyRequests (429)"},
-		"trouble without end, connection":     {[]error{reset}, usual, often, patience + "connection reset by peer"},
+		"trouble without end, refused":        {[]error{refused}, usual, often, patience + "connection refused"},
+		"trouble without end, hung up":        {[]error{reset}, usual, often, patience + hungUp},
+		"trouble without end, hung up in the answer": {[]error{fmt.Errorf("unexpected error when reading response body. "+
+			"Please retry. Original error: %w", io.ErrUnexpectedEOF)}, usual, often, patience + hungUp},
+		"trouble without end, hung up while asked": {[]error{&url.Error{Op: "Get", Err: io.EOF}}, usual, often,
+			patience + hungUp},
 		"trouble without end, no answer": {[]error{context.DeadlineExceeded}, usual, often,
 			patience + "no answer in time"},
 		"trouble without end, other": {[]error{errors.New("x509: expired")}, usual, often,

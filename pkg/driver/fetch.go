@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"syscall"
 	"time"
@@ -230,6 +231,8 @@ func (e *troubleError) Error() string {
 		return sentence + "its certificate has expired or is not valid yet; renew it, and look at this node's clock"
 	case errors.As(e.cause, &unverified):
 		return sentence + "its certificate cannot be verified: " + unverified.Err.Error()
+	case isHangUp(e.cause):
+		return sentence + "it closes connections without an answer"
 	case errors.As(e.cause, &errno):
 		return sentence + errno.Error()
 	case errors.Is(e.cause, context.DeadlineExceeded), errors.Is(e.cause, context.Canceled):
@@ -237,6 +240,12 @@ func (e *troubleError) Error() string {
 	default:
 		return sentence + e.cause.Error()
 	}
+}
+
+// isHangUp says whether the other end broke the connection off: before the answer, in it, or while it was asked.
+func isHangUp(err error) bool {
+	return utilnet.IsProbableEOF(err) || utilnet.IsConnectionReset(err) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.EPIPE)
 }
 
 // kubeClient is the client for the helper. It differs from the fetcher's in that a claim which is being read for the

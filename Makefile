@@ -6,6 +6,8 @@ SHELL := /bin/bash
 VERSION    ?= 0.1.0-dev
 # The Kubernetes version of the kind nodes; e2e/nodeimage knows which there are.
 KUBERNETES ?= v1.34.3
+# The kind configuration of "make demo"; deployments/kind has some with more feature gates. Empty: one of each node.
+KIND_CONFIG ?=
 # The kind clusters of "make demo" (and kind-up) and of the tests.
 CLUSTER     ?= dragoman
 E2E_CLUSTER ?= dragoman-e2e
@@ -36,15 +38,17 @@ RESULTS := bin/results
 # Rooms with tests that need the points at which a test build fails or dies.
 FAILPOINTS := ./pkg/dir ./pkg/failpoint ./pkg/checkpoint ./pkg/cdi ./pkg/prepare
 DEMO     = bin/demo --cache $(CACHE) --helm $(HELM) --kubernetes $(KUBERNETES)
+# What the tests on a cluster need to know.
+E2E_ENV  = DRAGOMAN_CACHE=$(CACHE) HELM=$(HELM) NODEIMAGE=$(CURDIR)/bin/nodeimage
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##
 .PHONY: demo demo-down
 demo: build $(HELM) ## kind cluster, driver with made-up GPUs, one example pod; prints what it sees
-	@$(DEMO) --name $(CLUSTER) up
+	@$(DEMO) --name $(CLUSTER) --config "$(KIND_CONFIG)" up
 	@$(DEMO) --name $(CLUSTER) show
 
 demo-down: build ## all of it away again; only the cache stays
@@ -52,12 +56,13 @@ demo-down: build ## all of it away again; only the cache stays
 
 .PHONY: kind-up kind-down
 kind-up: build $(HELM) ## the cluster with the driver, without an example
-	@$(DEMO) --name $(CLUSTER) up
+	@$(DEMO) --name $(CLUSTER) --config "$(KIND_CONFIG)" up
 
 kind-down: demo-down ## same as demo-down
 
 .PHONY: test
-test: lint unit e2e vuln ## everything: lint, unit, process and end-to-end tests, vuln; ends with the table of faults
+test: lint unit e2e features vuln ## everything: lint, unit, process and end-to-end tests, vuln; ends with the table of faults
+	@$(MATRIX) features README.md $(RESULTS)/e2e $(RESULTS)/features-*
 	@$(MATRIX) print $(RESULTS)/unit $(RESULTS)/e2e
 
 .PHONY: lint
@@ -100,13 +105,39 @@ e2e: build build-nvml build-fake build-failpoints build-race matrix strace $(HEL
 	$(DEMO) --name $(E2E_CLUSTER) up; \
 	eval "$$(bin/nodeimage env --cache $(CACHE) --name $(E2E_CLUSTER))"; \
 	$(HELM) test dragoman --namespace dragoman; \
-	export CLUSTER=$(E2E_CLUSTER) DRAGOMAN_CACHE=$(CACHE) HELM=$(HELM); \
-	export NODEIMAGE=$(CURDIR)/bin/nodeimage DRAGOMAN_BIN=$(CURDIR)/bin/dragoman; \
+	export CLUSTER=$(E2E_CLUSTER) $(E2E_ENV) KIND_CONFIG= DRAGOMAN_BIN=$(CURDIR)/bin/dragoman; \
 	export DRAGOMAN_FAILPOINTS_BIN=$(CURDIR)/bin/failpoints/dragoman DRAGOMAN_RACE_BIN=$(CURDIR)/bin/race/dragoman; \
 	export DRA_SANITY_BIN=$(CURDIR)/bin/dra-sanity; \
 	rm -f $(RESULTS)/e2e; \
 	(cd e2e && go test -json -count=1 -p 1 -timeout 40m ./...) | $(MATRIX) record $(RESULTS)/e2e; \
 	$(MATRIX) print -part $(RESULTS)/e2e
+
+# The other clusters of the feature table: release, configuration of kind if it is not the default, and which tests.
+FEATURE_CLUSTERS := 1.34-gates 1.37 1.37-gates
+features-1.34-gates: override KUBERNETES = v1.34.3
+features-1.34-gates: override KIND_CONFIG = deployments/kind/gates-1.34.yaml
+features-1.34-gates: override TESTS = ^Test(Features|ThousandPartitionableDevices)$$
+features-1.37: override KUBERNETES = v1.37.2
+features-1.37: override KIND_CONFIG =
+features-1.37: override TESTS = ^Test(Features|ThousandPartitionableDevices|SideBySide)$$
+features-1.37-gates: override KUBERNETES = v1.37.2
+features-1.37-gates: override KIND_CONFIG = deployments/kind/gates-1.37.yaml
+features-1.37-gates: override TESTS = ^TestFeatures$$
+
+.PHONY: features $(FEATURE_CLUSTERS:%=features-%)
+features: $(FEATURE_CLUSTERS:%=features-%) ## the DRA API on other releases of Kubernetes and with more gates, a cluster each; features-1.37 is one
+
+$(FEATURE_CLUSTERS:%=features-%): build matrix $(HELM)
+	@name=dragoman-$(subst .,-,$@); trap '[ -n "$(KEEP)" ] || $(DEMO) --name '$$name' down' EXIT; \
+	$(DEMO) --name $$name --config "$(KIND_CONFIG)" up; \
+	eval "$$(bin/nodeimage env --cache $(CACHE) --name $$name)"; \
+	export CLUSTER=$$name $(E2E_ENV) KIND_CONFIG=$(addprefix $(CURDIR)/,$(KIND_CONFIG)); \
+	rm -f $(RESULTS)/$@; \
+	(cd e2e && go test -json -count=1 -timeout 30m -run '$(TESTS)' ./cluster) | $(MATRIX) record $(RESULTS)/$@
+
+.PHONY: features-table
+features-table: matrix ## writes the README's table of features from the results of "make e2e features"
+	@$(MATRIX) features -update README.md $(RESULTS)/e2e $(RESULTS)/features-*
 
 .PHONY: matrix
 matrix: # counts which rows of the fault table the tests have shown

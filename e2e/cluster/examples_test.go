@@ -45,6 +45,11 @@ func example(folder string, devices int64, others ...string) (*scene, *features.
 // apply creates what is in the YAML files of a folder, as "kubectl apply -f" does. Fields that the API server does not
 // know are errors.
 func (s *scene) apply(ctx context.Context, folder string) error {
+	return s.applyFiles(ctx, folder, "*.yaml")
+}
+
+// applyFiles is apply for those of the files whose names are like the pattern.
+func (s *scene) applyFiles(ctx context.Context, folder, pattern string) error {
 	strictly := func(o *metav1.CreateOptions) { o.FieldValidation = metav1.FieldValidationStrict }
 	label := func(object k8s.Object) error {
 		if ns, ok := object.(*corev1.Namespace); ok {
@@ -52,11 +57,11 @@ func (s *scene) apply(ctx context.Context, folder string) error {
 		}
 		return nil
 	}
-	files, err := filepath.Glob(filepath.Join(examples, folder, "*.yaml"))
+	files, err := filepath.Glob(filepath.Join(examples, folder, pattern))
 	if err != nil || len(files) == 0 {
 		return fmt.Errorf("%d files in it (%w)", len(files), err)
 	}
-	return decoder.DecodeEachFile(ctx, os.DirFS(filepath.Join(examples, folder)), "*.yaml",
+	return decoder.DecodeEachFile(ctx, os.DirFS(filepath.Join(examples, folder)), pattern,
 		decoder.CreateHandler(s.resources, resources.CreateOption(strictly)), decoder.MutateOption(label))
 }
 
@@ -78,8 +83,13 @@ func everyExampleHasATest() types.Feature {
 		for i := range folders {
 			folders[i] = filepath.Base(folders[i])
 		}
-		tested = append(tested, "11-part-of-a-gpu") // made-up devices have no parts; see TestGPUsOneByOne
-		if slices.Sort(tested); !slices.Equal(tested, folders) {
+		for _, r := range rows() {
+			if r.example != "" {
+				tested = append(tested, r.example)
+			}
+		}
+		slices.Sort(tested)
+		if tested = slices.Compact(tested); !slices.Equal(tested, folders) {
 			t.Errorf("examples are %v, tested are %v", folders, tested)
 		}
 	})).Feature()

@@ -344,7 +344,7 @@ func sickGPU() types.Feature {
 func (s *scene) podSays(t *testing.T, name string, health corev1.ResourceHealthStatus) {
 	t.Helper()
 	pod := s.running(t, name)
-	if !keepsPodHealth {
+	if !gateOn("ResourceHealthStatus") {
 		return
 	}
 	until(t, "the status of pod "+name+" says "+string(health), func(ctx context.Context) (err error) {
@@ -381,16 +381,19 @@ func healthyFor(t *testing.T, n node, long time.Duration) {
 }
 
 // expectTaint waits until a GPU has the taint of unhealthy devices, or has it no more. Where the API server drops
-// taints, no device has one.
+// taints, the GPU is left out instead.
 func expectTaint(t *testing.T, n node, index int, tainted bool) {
 	t.Helper()
-	wanted := 0
-	if tainted && keepsTaints {
+	wanted, published := 0, devicesPerNode
+	switch {
+	case tainted && gateOn("DRADeviceTaints"):
 		wanted = 1
+	case tainted:
+		published--
 	}
 	devicesBecome(t, n, fmt.Sprint(wanted, " tainted GPUs"), func(devices map[string]resourceapi.Device) error {
-		if len(devices) != devicesPerNode {
-			return fmt.Errorf("there are %d devices", len(devices))
+		if _, offered := devices[n.gpuName(index)]; len(devices) != published || !offered && published == devicesPerNode {
+			return fmt.Errorf("there are %d devices, the one in question among them: %t", len(devices), offered)
 		}
 		for name, device := range devices {
 			expected := 0

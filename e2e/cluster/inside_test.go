@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 type result = resourceapi.DeviceRequestAllocationResult
@@ -22,7 +23,7 @@ type inside struct {
 	env map[string]string
 	// nodes are the device nodes: name -> type and numbers, and whether it can be used.
 	nodes map[string]string
-	// files are the descriptions, by the name of the device.
+	// files are the descriptions, by the name that the device has in the container.
 	files map[string]description
 }
 
@@ -32,6 +33,7 @@ type description struct {
 	Request     string
 	Pool        string
 	Device      string
+	ShareID     *types.UID
 	AdminAccess bool
 	Attributes  map[string]resourceapi.DeviceAttribute
 	Capacity    map[string]resourceapi.DeviceCapacity
@@ -74,7 +76,7 @@ func (s *scene) look(t *testing.T, pod, container string) inside {
 			t.Errorf("container %s finds no description of a device in /run/dragoman, but %q: %v", container, line, err)
 			continue
 		}
-		seen.files[d.Device] = d
+		seen.files[inContainer(d.Device, d.ShareID)] = d
 	}
 	return seen
 }
@@ -90,14 +92,43 @@ func variables(output string) map[string]string {
 	return env
 }
 
-var deviceVariable = regexp.MustCompile(`^GPU_DEVICE_[0-9]+$`)
+// inContainer is the name of a device, or of a share of one, inside of a container.
+func inContainer(device string, share *types.UID) string {
+	if share == nil {
+		return device
+	}
+	return device + "-" + string(*share)[:8]
+}
 
-// devices returns the names of the devices that the variables tell of, sorted.
+// variableName is how a device is called in the names of variables.
+func variableName(device string) string {
+	return strings.ToUpper(strings.ReplaceAll(device, "-", "_"))
+}
+
+// plainVariable is the variable that says that a container has a device.
+func plainVariable(device string) string {
+	return "GPU_DEVICE_" + variableName(strings.TrimPrefix(device, "gpu-"))
+}
+
+var shareInName = regexp.MustCompile(`^_SHARE_[0-9A-F]{8}$`)
+
+// devices returns the names of the devices that the variables tell of, sorted; one of which there are two shares is
+// there twice. The plain name of the only share of a device stands for the one with its ID.
 func (i inside) devices() []string {
-	var names []string
+	var names, plain []string
 	for name, value := range i.env {
-		if deviceVariable.MatchString(name) {
+		rest, ok := strings.CutPrefix(name, plainVariable(value))
+		switch {
+		case !ok || value == "":
+		case rest == "":
+			plain = append(plain, value)
+		case shareInName.MatchString(rest):
 			names = append(names, value)
+		}
+	}
+	for _, device := range plain {
+		if !slices.Contains(names, device) {
+			names = append(names, device)
 		}
 	}
 	slices.Sort(names)
@@ -105,27 +136,27 @@ func (i inside) devices() []string {
 }
 
 // of returns the variable GPU_DEVICE_<ID>_<what> of a device.
-func (i inside) of(device, what string) string {
-	return i.env["GPU_DEVICE_"+strings.TrimPrefix(device, "gpu-")+"_"+what]
-}
+func (i inside) of(device, what string) string { return i.env[plainVariable(device)+"_"+what] }
 
 // expect checks that the container has the results of the claim, all that belongs to them, and nothing else.
 func (i inside) expect(t *testing.T, claim *resourceapi.ResourceClaim, results ...result) {
 	t.Helper()
-	var names []string
+	var names, there []string
 	for _, result := range results {
 		names = append(names, result.Device)
+		there = append(there, inContainer(result.Device, result.ShareID))
 		i.expectOne(t, claim, result)
 	}
 	slices.Sort(names)
+	slices.Sort(there)
 	if got := i.devices(); !slices.Equal(got, names) {
 		t.Errorf("the variables tell of devices %v, allocated are %v", got, names)
 	}
-	if got := slices.Sorted(maps.Keys(i.nodes)); !slices.Equal(got, names) {
-		t.Errorf("device nodes are %v, allocated are %v", got, names)
+	if got := slices.Sorted(maps.Keys(i.nodes)); !slices.Equal(got, there) {
+		t.Errorf("device nodes are %v, allocated are %v", got, there)
 	}
-	if got := slices.Sorted(maps.Keys(i.files)); !slices.Equal(got, names) {
-		t.Errorf("descriptions are of %v, allocated are %v", got, names)
+	if got := slices.Sorted(maps.Keys(i.files)); !slices.Equal(got, there) {
+		t.Errorf("descriptions are of %v, allocated are %v", got, there)
 	}
 	if i.env["DRA_RESOURCE_DRIVER_NAME"] != driverName {
 		t.Errorf("DRA_RESOURCE_DRIVER_NAME=%q", i.env["DRA_RESOURCE_DRIVER_NAME"])
@@ -134,7 +165,7 @@ func (i inside) expect(t *testing.T, claim *resourceapi.ResourceClaim, results .
 
 func (i inside) expectOne(t *testing.T, claim *resourceapi.ResourceClaim, result result) {
 	t.Helper()
-	name := result.Device
+	name := inContainer(result.Device, result.ShareID)
 	if i.nodes[name] != aDevice {
 		t.Errorf("/dev/dragoman/%s is %q, expected %q", name, i.nodes[name], aDevice)
 	}
@@ -144,16 +175,29 @@ func (i inside) expectOne(t *testing.T, claim *resourceapi.ResourceClaim, result
 		d.Request != result.Request || d.Pool != result.Pool || d.AdminAccess != admin {
 		t.Errorf("the description of %s is %+v; allocated is %+v of claim %s", name, d, result, claim.UID)
 	}
-	variable := "GPU_DEVICE_GPU_" + strings.TrimPrefix(name, "gpu-") + "_RESOURCE_CLAIM"
+	variable := "GPU_DEVICE_" + variableName(result.Device) + i.shareIn(result) + "_RESOURCE_CLAIM"
 	if i.env[variable] != string(claim.UID) {
 		t.Errorf("%s=%q, the claim is %s", variable, i.env[variable], claim.UID)
 	}
 	if i.env["KUBERNETES_NODE_NAME"] != result.Pool {
 		t.Errorf("KUBERNETES_NODE_NAME=%q, the device is of node %s", i.env["KUBERNETES_NODE_NAME"], result.Pool)
 	}
-	if (i.of(name, "ADMIN_ACCESS") == "true") != admin {
-		t.Errorf("admin access of %s is %v, the variable says %q", name, admin, i.of(name, "ADMIN_ACCESS"))
+	if says := i.ofResult(result, "ADMIN_ACCESS"); (says == "true") != admin {
+		t.Errorf("admin access of %s is %v, the variable says %q", name, admin, says)
 	}
+}
+
+// shareIn is what the names of a result's variables have in them if it is a share.
+func (i inside) shareIn(result result) string {
+	if result.ShareID == nil {
+		return ""
+	}
+	return "_SHARE_" + strings.ToUpper(string(*result.ShareID)[:8])
+}
+
+// ofResult returns the variable GPU_DEVICE_<ID>_<what> of a device, or of a share of it.
+func (i inside) ofResult(result result, what string) string {
+	return i.env[plainVariable(result.Device)+i.shareIn(result)+"_"+what]
 }
 
 // allocated returns the results of a claim; there must be some, all of this driver and one node.
@@ -168,10 +212,11 @@ func allocated(t *testing.T, claim *resourceapi.ResourceClaim) []result {
 		if result.Driver != driverName || result.Pool != results[0].Pool {
 			t.Errorf("claim %s has %s of driver %s, pool %s", claim.Name, result.Device, result.Driver, result.Pool)
 		}
-		if seen[result.Device] {
-			t.Errorf("claim %s has device %s twice", claim.Name, result.Device)
+		name := inContainer(result.Device, result.ShareID)
+		if seen[name] {
+			t.Errorf("claim %s has device %s twice", claim.Name, name)
 		}
-		seen[result.Device] = true
+		seen[name] = true
 	}
 	return results
 }

@@ -39,9 +39,8 @@ var (
 	nodeimage, clusterName string
 	// controlPlane and worker are the two nodes. Pods go to the worker unless they tolerate the other's taint.
 	controlPlane, worker node
-	// keepsTaints, keepsCounters and keepsPodHealth say what the API server does with optional fields, of devices and in
-	// the status of pods. They became the default in Kubernetes 1.36.
-	keepsTaints, keepsCounters, keepsPodHealth bool
+	// minor is the release of Kubernetes, the 34 of 1.34.
+	minor int
 )
 
 func TestMain(m *testing.M) {
@@ -65,11 +64,9 @@ func run(m *testing.M) (int, error) {
 	}
 	defer lock.Close() //nolint:errcheck // it was only read
 	fmt.Println("Kubernetes", version.GitVersion)
-	minor, err := strconv.Atoi(strings.TrimSuffix(version.Minor, "+"))
-	if err != nil {
+	if minor, err = strconv.Atoi(strings.TrimSuffix(version.Minor, "+")); err != nil {
 		return 0, fmt.Errorf("read the version of Kubernetes: %w", err)
 	}
-	keepsTaints, keepsCounters, keepsPodHealth = minor >= 36, minor >= 36, minor >= 36
 	if restConfig, err = clientcmd.BuildConfigFromFlags("", values["KUBECONFIG"]); err != nil {
 		return 0, fmt.Errorf("read the kubeconfig: %w", err)
 	}
@@ -82,6 +79,9 @@ func run(m *testing.M) (int, error) {
 	if err := findNodes(ctx); err != nil {
 		return 0, err
 	}
+	if err := findGates(ctx, os.Getenv("KIND_CONFIG")); err != nil {
+		return 0, err
+	}
 	if err := removeLeftovers(ctx); err != nil {
 		return 0, err
 	}
@@ -89,7 +89,7 @@ func run(m *testing.M) (int, error) {
 	testenv = env.NewWithConfig(config)
 	code := testenv.Run(m)
 	if installedBackend != "" { // the other tests expect the driver that "make e2e" installed
-		return code, installBackend(context.Background(), "--backend", "mock")
+		return code, installBackend(context.Background(), asFound...)
 	}
 	return code, nil
 }

@@ -83,8 +83,13 @@ func another(slice *resourceapi.ResourceSlice) *resourceapi.ResourceSlice {
 	return slice
 }
 
-// slicesAs is a client with a token of the driver's ServiceAccount, bound to the driver's pod on a node or to nothing.
 func slicesAs(t *testing.T, n node, bound bool) resourceclient.ResourceSliceInterface {
+	t.Helper()
+	return driverAs(t, n, bound).ResourceSlices()
+}
+
+// driverAs is a client with a token of the driver's ServiceAccount, bound to the driver's pod on a node or to nothing.
+func driverAs(t *testing.T, n node, bound bool) resourceclient.ResourceV1Interface {
 	t.Helper()
 	pod, err := driverOn(t.Context(), n)
 	if err != nil {
@@ -107,5 +112,5 @@ func slicesAs(t *testing.T, n node, bound bool) resourceclient.ResourceSliceInte
 	if err != nil {
 		t.Fatal(err)
 	}
-	return as.ResourceV1().ResourceSlices()
+	return as.ResourceV1()
 }

@@ -5,6 +5,7 @@ import "testing"
 // TestSideBySide runs what disturbs nobody, all at once: each feature has a namespace of its own and takes no more
 // devices than it says.
 func TestSideBySide(t *testing.T) {
+	useExample(t)
 	testenv.TestInParallel(t,
 		exampleOneDevice(),
 		exampleTwoDevicesMatchAttribute(),
@@ -30,6 +31,7 @@ func TestSideBySide(t *testing.T) {
 
 // TestOneByOne runs what everybody would notice, the worst last.
 func TestOneByOne(t *testing.T) {
+	useExample(t)
 	testenv.Test(t,
 		driverRestarted(),
 		kubeletRestarted(),
@@ -70,7 +72,7 @@ func TestGPUsOneByOne(t *testing.T) {
 
 func TestGPUsCutOnDemand(t *testing.T) {
 	useGPUs(t, "--dynamic-mig")
-	if keepsCounters {
+	if gateOn("DRAPartitionableDevices") {
 		testenv.Test(t, cutOnDemand())
 	} else {
 		testenv.Test(t, notCutWithoutCounters())

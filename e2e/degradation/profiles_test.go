@@ -33,7 +33,8 @@ groups:
   deviceName: ` + long + `-{index:03d}
   attributes: {` + entries(30, "a%d: {string: '{uuid}"+long[:28]+"'}") + `}
   capacity: {c: {value: 999999999999999999E}, d: {value: 0.000000001}}
-  taints: [{key: example.com/` + strings.Repeat("k", 63) + `, value: ` + strings.Repeat("v", 63) + `, effect: NoSchedule},
+  taints: [{key: example.com/` + strings.Repeat("k", 63) + `,
+      value: ` + strings.Repeat("v", 63) + `, effect: NoSchedule},
     {key: b, effect: NoExecute}, {key: b, effect: NoSchedule}]
   binding:
     conditions: [a, b, c, example.com/` + strings.Repeat("d", 63) + `]

@@ -23,17 +23,30 @@ const (
 
 // demo holds where the parts are; its methods are the verbs.
 type demo struct {
-	out                                       io.Writer
-	name, cache, kubernetes, backend, profile string
-	nodeimage, helm, driver, busybox          string
-	gpu                                       gpuParts
-	env                                       []string // of the cluster: DOCKER_HOST, KUBECONFIG, PATH
+	out                              io.Writer
+	name, cache, kubernetes, config  string
+	backend, profile                 string
+	chartArgs                        []string // of helm
+	nodeimage, helm, driver, busybox string
+	gpu                              gpuParts
+	env                              []string // of the cluster: DOCKER_HOST, KUBECONFIG, PATH
+}
+
+// chartArg takes the values of a flag that is handed on to helm.
+func (d *demo) chartArg(name string) func(string) error {
+	return func(value string) error {
+		d.chartArgs = append(d.chartArgs, name, value)
+		return nil
+	}
 }
 
 func (d *demo) up(ctx context.Context) error {
 	args := []string{"--name", d.name}
 	if d.kubernetes != "" {
 		args = append(args, "--kubernetes", d.kubernetes)
+	}
+	if d.config != "" {
+		args = append(args, "--config", d.config)
 	}
 	if err := d.stream(ctx, d.nodeimage, d.nodeimageArgs("up", args...)...); err != nil {
 		return fmt.Errorf("bring the cluster %s up: %w", d.name, err)
@@ -60,10 +73,24 @@ func (d *demo) install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := d.forgetCutOff(ctx); err != nil {
+		return err
+	}
 	for _, s := range steps {
 		if err := s.run(ctx, d.out); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// forgetCutOff removes what helm remembers of an installation that was killed; as long as it does, it refuses every
+// other one ("another operation is in progress").
+func (d *demo) forgetCutOff(ctx context.Context) error {
+	cutOff := d.command("kubectl", "-n", namespace, "delete", "secrets", "--ignore-not-found", "-l",
+		"owner=helm,name=dragoman,status in (pending-install,pending-upgrade,pending-rollback)")
+	if output, err := cutOff(ctx).CombinedOutput(); err != nil {
+		return fmt.Errorf("remove what is left of installations that were cut off: %w: %s", err, output)
 	}
 	return nil
 }
@@ -94,7 +121,7 @@ func (d *demo) chart(tag string, args ...string) step {
 		"upgrade", "--install", "dragoman", "deployments/helm/dragoman", "--reset-values",
 		"--namespace", namespace, "--create-namespace", "--wait", "--timeout", "3m",
 		"--set", "image.repository=" + repository, "--set", "image.tag=" + tag,
-	}, args...)...)}
+	}, append(args, d.chartArgs...)...)...)}
 }
 
 func (d *demo) show(ctx context.Context) error {

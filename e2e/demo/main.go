@@ -50,7 +50,10 @@ func run(ctx context.Context, args []string) error {
 	flags.StringVar(&d.name, "name", "dragoman", "name of the kind cluster")
 	flags.StringVar(&d.cache, "cache", os.Getenv("DRAGOMAN_CACHE"), "directory of what is built once")
 	flags.StringVar(&d.kubernetes, "kubernetes", "", "Kubernetes version of the nodes; empty: the default of nodeimage")
+	flags.StringVar(&d.config, "config", "", "kind configuration of the cluster; empty: the default of nodeimage")
 	flags.StringVar(&d.profile, "profile", "example", "the made-up hardware of every node: a built-in profile")
+	flags.Func("set", "`name=value` of the chart; may be repeated", d.chartArg("--set"))
+	flags.Func("values", "`file` of values of the chart; may be repeated", d.chartArg("--values"))
 	flags.StringVar(&d.nodeimage, "nodeimage", "bin/nodeimage", "the nodeimage program")
 	flags.StringVar(&d.helm, "helm", "helm", "the helm program")
 	flags.StringVar(&d.driver, "driver", "bin/dragoman", "the driver's binary that goes into the image")
@@ -70,6 +73,11 @@ func run(ctx context.Context, args []string) error {
 	}
 	if d.backend != "mock" && d.backend != "nvml" {
 		return &usageError{what: fmt.Sprintf("--backend %q: must be mock or nvml", d.backend)}
+	}
+	if d.config != "" {
+		if _, err := os.Stat(d.config); err != nil {
+			return &usageError{what: fmt.Sprintf("--config: %v", err)}
+		}
 	}
 	verbs := map[string]func(context.Context) error{"up": d.up, "install": d.install, "show": d.show, "down": d.down}
 	verb, ok := verbs[flags.Arg(0)]

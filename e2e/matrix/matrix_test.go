@@ -123,8 +123,10 @@ func TestRecordNotesCasesAlone(t *testing.T) {
 	}
 	const pkg = "example.com/tested/a"
 	expected := []Result{
-		{pkg, "TestFault03/passes", Passed}, {pkg, "TestFault03/fails", Failed},
-		{pkg, "TestFault03/is_skipped", Skipped}, {pkg, "TestFault04Panics", Failed},
+		{Package: pkg, Test: "TestFault03/passes", Outcome: Passed},
+		{Package: pkg, Test: "TestFault03/fails", Outcome: Failed},
+		{Package: pkg, Test: "TestFault03/is_skipped", Outcome: Skipped},
+		{Package: pkg, Test: "TestFault04Panics", Outcome: Failed},
 	}
 	if !slices.Equal(results, expected) {
 		t.Errorf("results are %v, expected %v", results, expected)
@@ -146,7 +148,7 @@ func TestAnInputThatIsCutOffIsNotPassed(t *testing.T) {
 			if err != nil || passed {
 				t.Errorf("passed %v with %v", passed, err)
 			}
-			if input != "" && !slices.Equal(results, []Result{{"p", "TestFault01", Failed}}) {
+			if input != "" && !slices.Equal(results, []Result{{Package: "p", Test: "TestFault01", Outcome: Failed}}) {
 				t.Errorf("results are %v", results)
 			}
 		})
@@ -161,7 +163,8 @@ func everything() (results []Result) {
 	}
 	for i, r := range rows() {
 		for _, level := range r.levels {
-			results = append(results, Result{packages[level], fmt.Sprintf("TestFault%02dX/case", i+1), Passed})
+			test := fmt.Sprintf("TestFault%02dX/case", i+1)
+			results = append(results, Result{Package: packages[level], Test: test, Outcome: Passed})
 		}
 	}
 	return results
@@ -188,16 +191,22 @@ func TestTable(t *testing.T) {
 			part: true, says: []string{"NOT SHOWN AT kind", "faults: 26/28"},
 		},
 		"a failed case takes its row": {
-			change: func(all []Result) []Result { return append(all, Result{"pkg", "TestFault02/bad", Failed}) },
-			says:   []string{"02 failed: pkg TestFault02/bad", "faults: 27/28"},
+			change: func(all []Result) []Result {
+				return append(all, Result{Package: "pkg", Test: "TestFault02/bad", Outcome: Failed})
+			},
+			says: []string{"02 failed: pkg TestFault02/bad", "faults: 27/28"},
 		},
 		"a skipped case does too": {
-			change: func(all []Result) []Result { return append(all, Result{"pkg", "TestFault02/lazy", Skipped}) },
-			says:   []string{"02 skipped: pkg TestFault02/lazy", "faults: 27/28"},
+			change: func(all []Result) []Result {
+				return append(all, Result{Package: "pkg", Test: "TestFault02/lazy", Outcome: Skipped})
+			},
+			says: []string{"02 skipped: pkg TestFault02/lazy", "faults: 27/28"},
 		},
 		"a row that there is not is a mistake": {
-			change: func(all []Result) []Result { return append(all, Result{"pkg", "TestFault29", Passed}) },
-			says:   []string{"there is no row 29", "faults: 28/28"},
+			change: func(all []Result) []Result {
+				return append(all, Result{Package: "pkg", Test: "TestFault29", Outcome: Passed})
+			},
+			says: []string{"there is no row 29", "faults: 28/28"},
 		},
 		"a case that ran in two builds has to pass in both": {
 			change: func(all []Result) []Result {
@@ -208,8 +217,10 @@ func TestTable(t *testing.T) {
 			says: []string{"faults: 27/28", "killed between any two system calls     1      1"},
 		},
 		"other tests are not counted": {
-			change: func(all []Result) []Result { return append(all, Result{"pkg", "TestX", Failed}) },
-			sound:  true, part: true, says: []string{"faults: 28/28"},
+			change: func(all []Result) []Result {
+				return append(all, Result{Package: "pkg", Test: "TestX", Outcome: Failed})
+			},
+			sound: true, part: true, says: []string{"faults: 28/28"},
 		},
 	}
 	for name, c := range cases {

@@ -30,11 +30,12 @@ func outcomeOf(action string) Outcome {
 	return Failed
 }
 
-// Result is how one test without subtests ended; one line of a file of results.
+// Result is how one test ended that has no subtests or is about a feature; one line of a file of results.
 type Result struct {
 	Package string  `json:"package"`
 	Test    string  `json:"test"`
 	Outcome Outcome `json:"outcome"`
+	Shown   Shown   `json:"shown,omitzero"`
 }
 
 // appendTo keeps what an earlier run left in the file: whoever begins anew removes it.

@@ -13,6 +13,7 @@ import (
 // event is one line of "go test -json"; see "go doc test2json".
 type event struct {
 	Action, Package, ImportPath, Test, Output string
+	Key, Value                                string // of an attribute
 	Elapsed                                   float64
 }
 
@@ -34,6 +35,7 @@ type progress struct {
 type test struct {
 	output []string
 	result Outcome // empty while it runs
+	shown  Shown   // of a feature, if it is about one
 }
 
 // follow reads until the end. It says whether all passed: an input without the end of any package did not.
@@ -106,6 +108,8 @@ func (p *progress) note(e event) {
 		if !strings.HasPrefix(e.Output, "=== ") {
 			t.output = append(t.output, e.Output)
 		}
+	case "attr":
+		t.shown.set(e.Key, e.Value)
 	case "pass", "skip", "fail":
 		t.result = outcomeOf(e.Action)
 	}
@@ -125,8 +129,8 @@ func (s *stream) end(name string, p *progress, outcome Outcome) (results []Resul
 		if t.result != Passed {
 			s.print(verdictFirst(t.output)...)
 		}
-		if p.isLeaf(test) {
-			results = append(results, Result{Package: name, Test: test, Outcome: t.result})
+		if p.isLeaf(test) || t.shown != (Shown{}) {
+			results = append(results, Result{Package: name, Test: test, Outcome: t.result, Shown: t.shown})
 		}
 	}
 	closing := len(p.output)

@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
 	"example.com/dragoman/pkg/sanity/apiserver"
@@ -97,14 +99,32 @@ func TestTheAPIServerAloneBoundsTheDriverToo(t *testing.T) {
 	if err := update(t, driver, claim, ownEntry); err != nil {
 		t.Errorf("its own entry: %v", err)
 	}
-	if said := errorText(update(t, driver, claim, forged)); !strings.Contains(said, "associated-node:update") {
+	if said := errorText(update(t, driver, claim, forged)); !strings.Contains(said, "associated-node:patch") {
 		t.Errorf("the entry of another driver: %q, expected that the right is missing", said)
 	}
 	away := claim.DeepCopy()
 	away.Status.Allocation.NodeSelector.NodeSelectorTerms[0].MatchFields[0].Values[0] = "node-b"
 	away = allocatedLike(t, admin, "elsewhere", away.Status)
-	if said := errorText(update(t, driver, away, ownEntry)); !strings.Contains(said, "arbitrary-node:update") {
+	if said := errorText(update(t, driver, away, ownEntry)); !strings.Contains(said, "arbitrary-node:patch") {
 		t.Errorf("a claim for another node: %q, expected that it takes the right to all nodes", said)
+	}
+}
+
+// TestTheDriverMayPatchTheStatusOfClaimsAndNoMore: it applies, which is to patch.
+func TestTheDriverMayPatchTheStatusOfClaimsAndNoMore(t *testing.T) {
+	admin, driver := installed(t, newestVersion, "")
+	claim := allocated(t, admin, "train", result(chartDriver, "gpu-0"))
+	claims := driver.ResourceV1().ResourceClaims(claim.Namespace)
+	eventually(t, "the right to patch is there", func() bool { return patchOwn(t, driver, claim) == nil })
+	_, err := claims.UpdateStatus(t.Context(), claim, metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}})
+	if said := errorText(err); !strings.Contains(said, `cannot update resource "resourceclaims/status"`) {
+		t.Errorf("an update: %q, expected that the right is missing", said)
+	}
+	for _, rule := range theRole(t, admin).Rules {
+		if slices.Contains(rule.Resources, "resourceclaims/driver") && !slices.Equal(rule.Verbs,
+			[]string{resourceapi.VerbPrefixAssociatedNode + "patch"}) {
+			t.Errorf("the role has %q on %q", rule.Verbs, rule.Resources)
+		}
 	}
 }
 
@@ -142,15 +162,19 @@ func remove(c *resourceapi.ResourceClaim, name string) {
 	c.Status.Devices = kept
 }
 
-// update asks for a change of the status without storing it.
+// update asks for a change of the status without storing it, by a patch, for which the driver has the right.
 func update(
 	t *testing.T, as *kubernetes.Clientset, c *resourceapi.ResourceClaim, change func(*resourceapi.ResourceClaim),
 ) error {
 	t.Helper()
 	c = c.DeepCopy()
 	change(c)
-	_, err := as.ResourceV1().ResourceClaims(c.Namespace).UpdateStatus(t.Context(), c,
-		metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}})
+	patch, err := json.Marshal([]map[string]any{{"op": "replace", "path": "/status", "value": c.Status}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = as.ResourceV1().ResourceClaims(c.Namespace).Patch(t.Context(), c.Name, types.JSONPatchType, patch,
+		metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}}, "status")
 	return err
 }
 

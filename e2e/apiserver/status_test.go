@@ -43,8 +43,13 @@ type statusRig struct {
 
 func newStatusRig(t *testing.T, admin, driver *kubernetes.Clientset) *statusRig {
 	t.Helper()
+	return newStatusRigOn(t, admin, driver, nodeA)
+}
+
+func newStatusRigOn(t *testing.T, admin, driver *kubernetes.Clientset, node string) *statusRig {
+	t.Helper()
 	r := &statusRig{admin: admin, recorded: map[types.UID][]status.Device{}}
-	r.writer = status.New(status.Options{Client: driver, DriverName: chartDriver, NodeName: nodeA,
+	r.writer = status.New(status.Options{Client: driver, DriverName: chartDriver, NodeName: node,
 		Recorded: func(c device.Claim) ([]status.Device, error) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -145,7 +150,8 @@ func TestTheStatusOfAClaimShowsItsDevicesBesideWhatOthersSay(t *testing.T) {
 			eventually(t, "the device is shown", func() bool { return slices.Equal(r.conditions(t, claim, "gpu-0"), want) })
 			shown := entryOf(r.get(t, claim), "gpu-0")
 			if !reflect.DeepEqual(one.Network, shown.NetworkData) || string(shown.Data.Raw) != string(one.Data) {
-				t.Errorf("network data %+v and data %s, expected %+v and %s", shown.NetworkData, shown.Data.Raw, one.Network, one.Data)
+				t.Errorf("network data %+v and data %s, expected %+v and %s",
+					shown.NetworkData, shown.Data.Raw, one.Network, one.Data)
 			}
 			was := meta.FindStatusCondition(shown.Conditions, status.Ready).LastTransitionTime
 			before := r.get(t, claim).ResourceVersion
@@ -243,6 +249,83 @@ func TestAnotherClaimOfTheNameIsLeftAlone(t *testing.T) {
 	}
 }
 
+// TestAClaimThatMovedIsForItsNodeToShow: it outlives its pod, and the next one is on another node. What the first node
+// still writes of it, late, removes nothing there, and keeps nothing else of that node from being written.
+func TestAClaimThatMovedIsForItsNodeToShow(t *testing.T) {
+	for version, gates := range both() {
+		t.Run(version, func(t *testing.T) {
+			server := startVersion(t, version, gates)
+			admin := install(t, server)
+			a := newStatusRigOn(t, admin, onNode(t, server, nodeA), nodeA)
+			b := newStatusRigOn(t, admin, onNode(t, server, "node-b"), "node-b")
+			claim := allocated(t, admin, "train", result(chartDriver, "gpu-0"))
+			withoutPolicy(t, admin, withToken(t, server, nil), claim)
+			a.set(claim, ready("gpu-0"))
+			a.results(t, 1)
+
+			moved := moveTo(t, admin, a.get(t, claim), "node-b")
+			there := ready("gpu-0")
+			there.Pool = "node-b"
+			b.set(moved, there)
+			b.results(t, 1)
+			before := b.get(t, moved)
+			a.writer.Compare(device.Claim{Namespace: claim.Namespace, Name: claim.Name, UID: claim.UID}, nil)
+			for _, name := range []string{"compared", "taken-back"} { // claims are written one after the other
+				other := allocated(t, admin, name, result(chartDriver, "gpu-1"))
+				a.set(other, ready("gpu-1"))
+				eventually(t, name+" is shown", func() bool { return entryOf(a.get(t, other), "gpu-1") != nil })
+				if name == "compared" {
+					a.set(claim)
+				}
+			}
+			wrote := slices.Repeat([]status.Result{status.Wrote}, 4)
+			if got := a.results(t, 4); !slices.Equal(got, wrote) {
+				t.Errorf("the attempts of the first node came to %v, expected %v", got, wrote)
+			}
+			if got := b.get(t, moved).Status.Devices; !reflect.DeepEqual(got, before.Status.Devices) || len(got) != 1 {
+				t.Errorf("the claim shows %+v, expected what the second node wrote: %+v", got, before.Status.Devices)
+			}
+			b.set(moved)
+			eventually(t, "the second node removes it", func() bool { return len(b.get(t, moved).Status.Devices) == 0 })
+		})
+	}
+}
+
+// withoutPolicy removes the policy, so that nothing but the rights keeps a writer from the entries of others.
+func withoutPolicy(t *testing.T, admin, unbound *kubernetes.Clientset, c *resourceapi.ResourceClaim) {
+	t.Helper()
+	bindings := admin.AdmissionregistrationV1().ValidatingAdmissionPolicyBindings()
+	if err := bindings.Delete(t.Context(), "dragoman-gpu.example.com-status", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the policy is away", func() bool {
+		return !strings.Contains(errorText(update(t, unbound, c, func(*resourceapi.ResourceClaim) {})), statusPolicy)
+	})
+}
+
+// moveTo deallocates a claim and allocates the same devices of another node.
+func moveTo(
+	t *testing.T, admin *kubernetes.Clientset, c *resourceapi.ResourceClaim, node string,
+) *resourceapi.ResourceClaim {
+	t.Helper()
+	claims := admin.ResourceV1().ResourceClaims(c.Namespace)
+	then := c.Status.DeepCopy()
+	then.Devices = nil
+	then.Allocation.NodeSelector.NodeSelectorTerms[0].MatchFields[0].Values[0] = node
+	for i := range then.Allocation.Devices.Results {
+		then.Allocation.Devices.Results[i].Pool = node
+	}
+	for _, next := range []resourceapi.ResourceClaimStatus{{}, *then} {
+		c.Status = next
+		is, err := claims.UpdateStatus(t.Context(), c, metav1.UpdateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c = is
+	}
+	return c
+}
+
 func TestAWriterRestsWhereStatusIsDropped(t *testing.T) {
 	admin, driver := installed(t, apiserver.DefaultVersion, "DRAResourceClaimDeviceStatus=false")
 	claim := allocated(t, admin, "train", result(chartDriver, "gpu-0"))
@@ -316,7 +399,8 @@ func say(t *testing.T, as *kubernetes.Clientset, c *resourceapi.ResourceClaim,
 ) {
 	t.Helper()
 	_, err := as.ResourceV1().ResourceClaims(c.Namespace).ApplyStatus(t.Context(),
-		resourceapply.ResourceClaim(c.Name, c.Namespace).WithStatus(resourceapply.ResourceClaimStatus().WithDevices(entries...)),
+		resourceapply.ResourceClaim(c.Name, c.Namespace).WithStatus(
+			resourceapply.ResourceClaimStatus().WithDevices(entries...)),
 		metav1.ApplyOptions{FieldManager: "another", Force: true})
 	if err != nil {
 		t.Fatal(err)
@@ -328,7 +412,8 @@ func unallocated(t *testing.T, admin *kubernetes.Clientset, name string) *resour
 	claim := &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	claim.Spec.Devices.Requests = []resourceapi.DeviceRequest{{Name: "gpu", Exactly: &resourceapi.ExactDeviceRequest{
 		DeviceClassName: "gpu.example.com", AllocationMode: resourceapi.DeviceAllocationModeExactCount, Count: 1}}}
-	made, err := admin.ResourceV1().ResourceClaims(corev1.NamespaceDefault).Create(t.Context(), claim, metav1.CreateOptions{})
+	claims := admin.ResourceV1().ResourceClaims(corev1.NamespaceDefault)
+	made, err := claims.Create(t.Context(), claim, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,8 +15,8 @@
 //   - The kubelet is told how the devices are, for the status of pods, and again and again; what nobody has looked at
 //     for too long is unknown (health.go).
 //   - The status of claims shows their devices, and how they are, without that a call waits for it (shown.go).
-//   - What containers are told about their devices in files is complete, and nothing of it stays behind. These files are
-//     the helper's: one that somebody removes comes back when the kubelet prepares the claim again (metadata.go).
+//   - What containers are told about their devices in files is complete, and nothing of it stays behind. These files
+//     are the helper's: one that somebody removes comes back when the kubelet prepares the claim again (metadata.go).
 //   - What the kubelet forgot is taken back: records of claims that are gone for more than two minutes; what prepared
 //     claims lost is made again, CDI files within seconds (reconcile.go).
 //   - Sockets that were removed are made again, while calls go on (keep.go), and only root may speak on them

@@ -41,8 +41,7 @@ const (
 )
 
 // events tells users of a claim why it cannot be prepared, and operators what is wrong with devices of the node, where
-// they look for it. Nobody waits for them, and without
-// the right to make them the driver goes on as with it.
+// they look for it. Nobody waits for them, and without the right to make them the driver goes on as with it.
 type events struct {
 	client               kubernetes.Interface // nil if nobody wants them
 	driverName, nodeName string

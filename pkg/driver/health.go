@@ -35,15 +35,16 @@ type health struct {
 
 func newHealth() *health { return &health{changed: make(chan struct{})} }
 
-// now returns the devices, and what is closed when they change. They are to be read only.
-func (h *health) now() ([]device.Device, <-chan struct{}) {
+// now returns the devices, whether they were seen at all (a node may have none), and what is closed when that changes.
+// They are to be read only.
+func (h *health) now() (devices []device.Device, noted bool, changed <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.devices, h.changed
+	return h.devices, h.noted, h.changed
 }
 
-// note replaces the devices, tells the log of those whose health is another one than before, and returns which fell ill,
-// recovered, went or came. Of the first devices that it gets it returns those that are ill.
+// note replaces the devices, tells the log of those whose health is another one than before, and returns which fell
+// ill, recovered, went or came. Of the first devices that it gets it returns those that are ill.
 func (h *health) note(logger klog.Logger, devices []device.Device) (news []change) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -88,7 +89,7 @@ func (d *Driver) WatchHealthStatus(ctx context.Context, reports chan<- kubeletpl
 	defer again.Stop()
 	var told []string
 	for {
-		devices, changed := d.health.now()
+		devices, _, changed := d.health.now()
 		if !send(ctx, reports, d.healthOf(devices, told)) {
 			return nil
 		}

@@ -77,8 +77,8 @@ func (t *told) looked(ctx context.Context) []device.Device {
 	ctx, cancel := context.WithTimeout(ctx, firstLook)
 	defer cancel()
 	for {
-		devices, changed := t.health.now()
-		if devices != nil {
+		devices, noted, changed := t.health.now()
+		if noted {
 			return devices
 		}
 		select {

@@ -4,10 +4,12 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
 
 	"example.com/dragoman/pkg/prepare"
 )
@@ -39,5 +41,30 @@ func TestMetadataOfAClaimThatTheKubeletForgotIsRemovedWithIt(t *testing.T) {
 	}
 	if records.recorded["1"] {
 		t.Error("the claim was not taken back")
+	}
+}
+
+// TestNoClaimWaitsForTheFirstLookAtDevicesThatWasLongAgo, also where it found none.
+func TestNoClaimWaitsForTheFirstLookAtDevicesThatWasLongAgo(t *testing.T) {
+	for name, tc := range map[string]struct {
+		looked bool
+		waits  time.Duration
+	}{
+		"nobody looked":             {false, firstLook},
+		"there is no device (left)": {true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHealth()
+				if tc.looked {
+					h.note(klog.Background(), nil)
+				}
+				begin := time.Now()
+				devices := (&told{health: h}).looked(t.Context())
+				if took := time.Since(begin); took != tc.waits || len(devices) > 0 {
+					t.Errorf("it took %v, want %v, and found %v", took, tc.waits, devices)
+				}
+			})
+		})
 	}
 }

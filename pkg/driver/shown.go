@@ -96,12 +96,12 @@ func (s *shown) recorded(c device.Claim) ([]status.Device, error) {
 
 // seen is how the devices are; it is not known before they were looked at.
 func (s *shown) seen() (seen map[string]device.Health, known bool) {
-	devices, _ := s.health.now()
+	devices, known, _ := s.health.now()
 	seen = make(map[string]device.Health, len(devices))
 	for _, d := range devices {
 		seen[d.Name] = d.Health
 	}
-	return seen, devices != nil
+	return seen, known
 }
 
 // followHealth has the status of claims follow the health of their devices until ctx ends.
@@ -111,7 +111,7 @@ func (s *shown) followHealth(ctx context.Context) error {
 	}
 	var told map[string]device.Health // nil before the devices were looked at
 	for {
-		_, changed := s.health.now()
+		_, _, changed := s.health.now()
 		if seen, known := s.seen(); known {
 			switch {
 			case told == nil && s.tooSoon.Load():

@@ -18,8 +18,9 @@ import (
 
 func TestWhatTheStatusOfAClaimIsToShow(t *testing.T) {
 	corrupt := errors.New("its checksum does not match")
-	known := []device.Device{{Device: resourceapi.Device{Name: "gpu-0"},
-		Health: device.Health{Unhealthy: true, Reason: "hot"}}}
+	known := [][]device.Device{{{Device: resourceapi.Device{Name: "gpu-0"},
+		Health: device.Health{Unhealthy: true, Reason: "hot"}}}}
+	gone := append(slices.Clone(known), nil)
 	is := func(state prepare.State) *prepare.Remembered {
 		c := holding(state)
 		return &c
@@ -27,12 +28,14 @@ func TestWhatTheStatusOfAClaimIsToShow(t *testing.T) {
 	for name, tc := range map[string]struct {
 		record  *prepare.Remembered
 		err     error
-		devices []device.Device
+		looks   [][]device.Device
 		want    []string // device, share, health
 		wantErr error
 	}{
 		"what is prepared": {
 			is(prepare.Prepared), nil, known, []string{"gpu-0  ill: hot", "gpu-1 s gone"}, nil},
+		"what is prepared, when the last device is gone": {
+			is(prepare.Prepared), nil, gone, []string{"gpu-0  gone", "gpu-1 s gone"}, nil},
 		"nothing, of what nobody knows":       {nil, nil, known, nil, nil},
 		"no change in the middle of a call":   {is(prepare.Preparing), nil, known, nil, status.ErrUnsettled},
 		"no change while it is taken back":    {is(prepare.Unpreparing), nil, known, nil, status.ErrUnsettled},
@@ -41,7 +44,9 @@ func TestWhatTheStatusOfAClaimIsToShow(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHealth()
-			h.devices = tc.devices
+			for _, devices := range tc.looks {
+				h.note(klog.Background(), devices)
+			}
 			s := &shown{health: h, recall: func(types.UID) (*prepare.Remembered, error) { return tc.record, tc.err }}
 			got, err := s.recorded(device.Claim{Namespace: "team-a", Name: "train", UID: "1"})
 			var lines []string
@@ -60,7 +65,7 @@ func TestWhatTheStatusOfAClaimIsToShow(t *testing.T) {
 			if !slices.Equal(lines, tc.want) || !errors.Is(err, tc.wantErr) || (err == nil) != (tc.wantErr == nil) {
 				t.Errorf("got %q, %v; want %q, %v", lines, err, tc.want, tc.wantErr)
 			}
-			if tooSoon := tc.record != nil && tc.devices == nil; s.tooSoon.Load() != tooSoon {
+			if tooSoon := tc.record != nil && tc.looks == nil; s.tooSoon.Load() != tooSoon {
 				t.Errorf("noted that it was too soon: %t", !tooSoon)
 			}
 		})

@@ -174,6 +174,8 @@ func TestTheStatusOfAClaimFollowsItsDevices(t *testing.T) {
 	b.becomes(t, "looking", "gpu-0 Ready=True Healthy=False")
 	devices.more <- inventory.Update{Seen: true, Devices: gpus().Devices[1:]}
 	b.becomes(t, "train", "gpu-0 Ready=True Healthy=Unknown", goodGPU1)
+	devices.more <- inventory.Update{Seen: true} // without devices the list of them is nil
+	b.becomes(t, "train", "gpu-0 Ready=True Healthy=Unknown", "gpu-1 Ready=True Healthy=Unknown")
 	devices.more <- gpus()
 	b.becomes(t, "train", goodGPU0, goodGPU1)
 	mustUnprepare(t, k, "train")

@@ -4,9 +4,9 @@
 // # What it writes
 //
 // One entry for each device that is prepared on this node, those with admin access included, by server-side apply with
-// a field manager that is the driver's name. Entries of other drivers, and what others say of our devices (binding
-// conditions, KEP-5007), stay as they are: only what this manager wrote is changed, and removed once the claim is
-// taken back.
+// a field manager of the driver on this node. Entries of other drivers and of other nodes, to which a claim may be
+// allocated after this one, and what others say of our devices (binding conditions, KEP-5007), stay as they are: only
+// what this manager wrote is changed, and removed once the claim is taken back.
 //
 // Two conditions, since they change for different reasons and at different times:
 //
@@ -20,6 +20,11 @@
 // status is to show. So the latest wins, repeating does no harm, and two processes that take turns agree. A claim costs
 // one request after Prepare and one after Unprepare.
 //
-// Where the API server drops status.devices (feature gate DRAResourceClaimDeviceStatus) or forbids to write it, the
-// writer rests, and tries again with what is due after that.
+// Where the API server drops status.devices (feature gate DRAResourceClaimDeviceStatus) or a right to it is missing,
+// the writer rests. What becomes due then is written after the rest, and entries that could not be removed are removed;
+// claims with devices that waited to be compared are compared again. What the API server refuses of one claim keeps no
+// other claim from being written.
+//
+// What is due is lost when the process ends: another one compares the claims that have devices. What it cannot know of
+// are claims that were taken back; the API server itself removes their entries when it sees them deallocated.
 package status

@@ -59,7 +59,7 @@ func keyOf(e resourceapi.AllocatedDeviceStatus) key {
 
 // entries are what the status of a claim is to show. Of what it shows now, times of transitions are kept, and no
 // condition is added for which others left no room. A device that is not allocated to the claim has no entry, because
-// the API would refuse all.
+// the API would refuse all; nor has one of another node, which is for the driver there to show.
 func (w *Writer) entries(
 	devices []Device, now resourceapi.ResourceClaimStatus, at metav1.Time,
 ) []resourceapi.AllocatedDeviceStatus {
@@ -68,7 +68,7 @@ func (w *Writer) entries(
 	for _, d := range devices {
 		e := resourceapi.AllocatedDeviceStatus{Driver: w.o.DriverName, Pool: d.Pool, Device: d.Device,
 			ShareID: (*string)(d.ShareID), NetworkData: d.Network}
-		if known[keyOf(e)] || !isAllocated(e, now.Allocation) {
+		if e.Pool != w.o.NodeName || known[keyOf(e)] || !isAllocated(e, now.Allocation) {
 			continue
 		}
 		known[keyOf(e)] = true
@@ -146,8 +146,8 @@ func withCondition(ours []metav1.Condition, c metav1.Condition, shown []metav1.C
 	return append(ours, c)
 }
 
-// areShown says whether the status shows the entries already, and no other device of this driver as ready.
-func areShown(entries []resourceapi.AllocatedDeviceStatus, now resourceapi.ResourceClaimStatus, driver string) bool {
+// areShown says whether the status shows the entries already, and no other device of this driver on this node as ready.
+func (w *Writer) areShown(entries []resourceapi.AllocatedDeviceStatus, now resourceapi.ResourceClaimStatus) bool {
 	wanted := make(map[key]bool, len(entries))
 	for _, e := range entries {
 		wanted[keyOf(e)] = true
@@ -156,7 +156,8 @@ func areShown(entries []resourceapi.AllocatedDeviceStatus, now resourceapi.Resou
 		}
 	}
 	for _, e := range now.Devices {
-		if e.Driver == driver && !wanted[keyOf(e)] && meta.FindStatusCondition(e.Conditions, Ready) != nil {
+		ours := e.Driver == w.o.DriverName && e.Pool == w.o.NodeName
+		if ours && !wanted[keyOf(e)] && meta.FindStatusCondition(e.Conditions, Ready) != nil {
 			return false
 		}
 	}

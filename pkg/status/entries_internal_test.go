@@ -84,6 +84,9 @@ func TestEntriesOfAClaim(t *testing.T) {
 	const good = "gpu-0 Ready=True Prepared now Healthy=True Healthy now"
 	shared := showing()
 	shared.Allocation.Devices.Results[0].ShareID = new(types.UID("share-1"))
+	elsewhere := showing()
+	elsewhere.Allocation.Devices.Results[1] = result("gpu-0")
+	elsewhere.Allocation.Devices.Results[1].Pool = "node-b"
 	for name, tc := range map[string]struct {
 		devices []Device
 		now     resourceapi.ResourceClaimStatus
@@ -106,7 +109,9 @@ func TestEntriesOfAClaim(t *testing.T) {
 		"our own conditions take none of the room": {[]Device{set("gpu-0")},
 			showing(append(others(6), metav1.Condition{Type: Ready}, metav1.Condition{Type: Healthy})...), []string{good}},
 		"what is not allocated is left out": {[]Device{set("gpu-0"), set("gpu-7")}, showing(), []string{good}},
-		"a device is there once":            {[]Device{set("gpu-0"), set("gpu-0")}, showing(), []string{good}},
+		"what is of another node is left out": {
+			[]Device{set("gpu-0"), with("gpu-0", func(d *Device) { d.Pool = "node-b" })}, elsewhere, []string{good}},
+		"a device is there once": {[]Device{set("gpu-0"), set("gpu-0")}, showing(), []string{good}},
 		"a share is another device than the whole": {[]Device{set("gpu-0"),
 			with("gpu-0", func(d *Device) { d.ShareID = new(types.UID("share-1")) })}, shared,
 			[]string{"gpu-0/share-1 Ready=True Prepared now Healthy=True Healthy now"}},
@@ -160,6 +165,11 @@ func TestWhetherAllIsShownAlready(t *testing.T) {
 			s.Devices[0].Conditions[1].Message = "X"
 		}, false},
 		"with nothing": {func(s *resourceapi.ResourceClaimStatus) { s.Devices = nil }, false},
+		"with what the driver says on another node": {func(s *resourceapi.ResourceClaimStatus) {
+			more := *s.Devices[0].DeepCopy()
+			more.Pool = "node-b"
+			s.Devices = append(s.Devices, more)
+		}, true},
 		"with an entry too many": {func(s *resourceapi.ResourceClaimStatus) {
 			more := *s.Devices[0].DeepCopy()
 			more.Device = "gpu-1"
@@ -174,7 +184,7 @@ func TestWhetherAllIsShownAlready(t *testing.T) {
 				status.Devices = append(status.Devices, *e.DeepCopy())
 			}
 			tc.change(&status)
-			if got := areShown(entries, status, driverName); got != tc.want {
+			if got := w.areShown(entries, status); got != tc.want {
 				t.Errorf("shown: %t, want %t", got, tc.want)
 			}
 		})

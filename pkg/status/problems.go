@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 
+	resourceapi "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -22,7 +23,7 @@ func resultOf(err error) Result {
 		return Dropped
 	case !errors.As(err, &answer):
 		return Unreachable
-	case apierrors.IsForbidden(err) && !isByAdmission(err), isForbiddenField(answer.Status()):
+	case apierrors.IsForbidden(err) && !isByAdmission(err), isRightToEntries(answer.Status()):
 		return Forbidden
 	}
 	code := answer.Status().Code
@@ -38,14 +39,15 @@ func isByAdmission(err error) bool {
 	return strings.Contains(err.Error(), "denied request") || strings.Contains(err.Error(), "denied the request")
 }
 
-// isForbiddenField says whether the rights to the fields of a status are missing: those to resourceclaims/driver, since
-// Kubernetes 1.36.
-func isForbiddenField(s metav1.Status) bool {
+// isRightToEntries says whether the right to the entries of the driver is missing: that to resourceclaims/driver, since
+// Kubernetes 1.36. Of a claim that is allocated to another node the API server asks for a right to all nodes instead,
+// which the driver is not to have: that is about one claim.
+func isRightToEntries(s metav1.Status) bool {
 	if s.Reason != metav1.StatusReasonInvalid || s.Details == nil {
 		return false
 	}
 	for _, cause := range s.Details.Causes {
-		if cause.Type == metav1.CauseTypeForbidden {
+		if cause.Type == metav1.CauseTypeForbidden && strings.Contains(cause.Message, resourceapi.VerbPrefixAssociatedNode) {
 			return true
 		}
 	}

@@ -3,7 +3,6 @@ package status
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -24,7 +23,8 @@ const (
 	// API server less often than that, so each comparison finds out whether it is different now.
 	restTime = 5 * time.Minute
 	// maxDue is how many claims can wait. More are left out until they are compared the next time: they are many more
-	// than a node has pods.
+	// than a node has pods. Those that were taken back by then are not compared; what is shown of them goes when they
+	// are deallocated, since the API server removes it then.
 	maxDue = 1000
 )
 
@@ -36,7 +36,7 @@ var ErrUnsettled = errors.New("a call for the claim is in progress")
 type Options struct {
 	// Client writes, and reads claims. Its rate limit delays nobody else, so it should be modest.
 	Client kubernetes.Interface
-	// DriverName is the driver whose entries are written, and the name of the field manager. NodeName is told to people.
+	// DriverName and NodeName, which is the name of the node's pool, say whose entries are written.
 	DriverName, NodeName string
 	// Recorded returns what is set up for a claim now, none for nothing. After any error the status stays as it is.
 	Recorded func(c device.Claim) ([]Device, error)
@@ -51,7 +51,8 @@ type Event struct {
 	// Err says more about what is not Wrote.
 	Err error
 	// News means that the one before, of whatever claim, came to something else: with Dropped and Forbidden the
-	// beginning of a rest, with Wrote the end of one.
+	// beginning of a rest, with Wrote the end of one. To remove entries ends none: it does not show that new ones are
+	// kept.
 	News bool
 }
 
@@ -63,7 +64,7 @@ const (
 	Wrote       Result = "ok"          // the API server has it
 	Dropped     Result = "dropped"     // it keeps no status.devices; the writer rests
 	Forbidden   Result = "forbidden"   // a right is missing; the writer rests
-	Refused     Result = "refused"     // it does not accept this status of this claim; it is left as it is
+	Refused     Result = "refused"     // it does not accept this status of this claim, which is left as it is
 	Unreachable Result = "unreachable" // it is in trouble; the writer tries again
 )
 
@@ -118,12 +119,15 @@ func (w *Writer) add(d due) {
 	d.at = time.Now()
 	before, waits := w.due[d.claim.UID]
 	switch {
-	case d.at.Before(w.restUntil):
-		return
+	case d.at.Before(w.restUntil) && d.unlessShown:
+		return // it is compared again
 	case !waits && len(w.due) >= maxDue:
 		return
 	case waits && d.unlessShown && !before.unlessShown:
 		return // what waits does more
+	}
+	if d.at.Before(w.restUntil) {
+		d.seen = nil // too old after the rest
 	}
 	w.due[d.claim.UID] = d
 	select {
@@ -153,6 +157,9 @@ func (w *Writer) Run(ctx context.Context) error {
 func (w *Writer) next(now time.Time) (next *due, wait time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if wait = w.restUntil.Sub(now); wait > 0 {
+		return nil, wait
+	}
 	for _, d := range w.due {
 		if next == nil || d.at.Before(next.at) {
 			next = &d
@@ -172,8 +179,8 @@ func (w *Writer) next(now time.Time) (next *due, wait time.Duration) {
 func (w *Writer) settle(ctx context.Context, d due) {
 	attempt, cancel := context.WithTimeout(ctx, attemptTime)
 	defer cancel()
-	wrote, err := w.write(attempt, d)
-	if ctx.Err() != nil || err == nil && !wrote {
+	what, err := w.write(attempt, d)
+	if ctx.Err() != nil || err == nil && what == wroteNothing {
 		return // cut short, which says nothing, or not needed
 	}
 	e := Event{Result: resultOf(err), Claim: d.claim, Err: err}
@@ -181,10 +188,11 @@ func (w *Writer) settle(ctx context.Context, d due) {
 	switch e.Result {
 	case Dropped, Forbidden:
 		e.News, w.resting = !w.resting, true
-		w.restUntil = time.Now().Add(restTime)
-		clear(w.due)
+		w.rest(d, what)
 	case Wrote:
-		e.News, w.resting = w.resting, false
+		if what == wroteEntries {
+			e.News, w.resting = w.resting, false
+		}
 	case Unreachable:
 		if _, newer := w.due[d.claim.UID]; !newer {
 			d.seen, d.unlessShown, d.failures = nil, false, d.failures+1
@@ -197,66 +205,51 @@ func (w *Writer) settle(ctx context.Context, d due) {
 	w.o.Observe(e)
 }
 
-// write makes the status of a claim show what is recorded now, and says whether that took writing.
-func (w *Writer) write(ctx context.Context, d due) (wrote bool, err error) {
+// rest has nothing written for a while, after d could not be. Claims with devices are compared again when it is over;
+// of those that were taken back there is no record, so they stay due. The caller holds mu.
+func (w *Writer) rest(d due, what written) {
+	w.restUntil = time.Now().Add(restTime)
+	if _, newer := w.due[d.claim.UID]; !newer && what == wroteRemoval {
+		d.unlessShown = false
+		w.due[d.claim.UID] = d
+	}
+	for uid, waits := range w.due {
+		if waits.unlessShown {
+			delete(w.due, uid)
+			continue
+		}
+		waits.seen = nil // too old after the rest
+		w.due[uid] = waits
+	}
+}
+
+// write makes the status of a claim show what is recorded now, and says what that took.
+func (w *Writer) write(ctx context.Context, d due) (written, error) {
 	devices, err := w.o.Recorded(d.claim)
 	switch {
 	case err != nil:
-		return false, nil //nolint:nilerr // not knowing is no reason to change anything
-	case len(devices) == 0 && w.rests():
-		return false, nil // nothing was written, and to write nothing would not show whether it can be now
-	case len(devices) == 0 && d.failures == 0:
+		return wroteNothing, nil //nolint:nilerr // not knowing is no reason to change anything
+	case len(devices) == 0 && d.failures == 0 && !w.rests():
 		return w.apply(ctx, d.claim, nil)
 	}
 	looked := d.seen == nil
 	if looked {
 		if d.seen, err = w.get(ctx, d.claim); err != nil || d.seen == nil {
-			return false, err
+			return wroteNothing, err
 		}
 	}
 	if d.seen.UID != d.claim.UID || d.seen.Status.Allocation == nil {
-		return false, nil // it has no devices, and so no entries
+		return wroteNothing, nil // it has no devices, and so no entries
 	}
 	entries := w.entries(devices, d.seen.Status, metav1.Now())
-	if (looked || d.unlessShown) && areShown(entries, d.seen.Status, w.o.DriverName) {
-		return false, nil
+	if (looked || d.unlessShown) && w.areShown(entries, d.seen.Status) {
+		return wroteNothing, nil
 	}
 	return w.apply(ctx, d.claim, entries)
-}
-
-// get returns nil if the claim does not exist.
-func (w *Writer) get(ctx context.Context, c device.Claim) (*resourceapi.ResourceClaim, error) {
-	found, err := w.o.Client.ResourceV1().ResourceClaims(c.Namespace).Get(ctx, c.Name, metav1.GetOptions{})
-	switch {
-	case isGone(err):
-		return nil, nil
-	case err != nil:
-		return nil, fmt.Errorf("get claim %s/%s: %w", c.Namespace, c.Name, err)
-	}
-	return found, nil
 }
 
 func (w *Writer) rests() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.resting
-}
-
-func (w *Writer) apply(
-	ctx context.Context, c device.Claim, entries []resourceapi.AllocatedDeviceStatus,
-) (wrote bool, err error) {
-	is, err := w.o.Client.ResourceV1().ResourceClaims(c.Namespace).ApplyStatus(ctx, configuration(c, entries),
-		metav1.ApplyOptions{FieldManager: w.o.DriverName, Force: true})
-	switch {
-	case isGone(err), isReplaced(err):
-		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("write the status of claim %s/%s: %w", c.Namespace, c.Name, err)
-	}
-	for _, e := range entries {
-		if find(is.Status.Devices, keyOf(e)).Driver == "" {
-			return false, errDropped
-		}
-	}
-	return true, nil
 }

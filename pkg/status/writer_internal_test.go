@@ -15,9 +15,11 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
@@ -292,8 +294,7 @@ func TestAClaimThatIsGoneOrAnotherIsDropped(t *testing.T) {
 
 func TestAWriterRestsAndComesBackByItself(t *testing.T) {
 	right := apierrors.NewForbidden(claims, "train", errors.New(`cannot patch resource "resourceclaims/status"`))
-	granular := apierrors.NewInvalid(schema.GroupKind{Kind: "ResourceClaim"}, "train", nil)
-	granular.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: metav1.CauseTypeForbidden, Field: "status.devices"}}
+	granular := withoutRight("[associated-node:patch arbitrary-node:patch]")
 	for name, tc := range map[string]struct {
 		drops   bool
 		answers []error
@@ -309,16 +310,18 @@ func TestAWriterRestsAndComesBackByItself(t *testing.T) {
 				r.w.Changed(r.ref(), r.claim.DeepCopy())
 				r.expect(t, "the first time", "patch", tc.result+" true")
 				time.Sleep(restTime - time.Millisecond)
+				r.w.Compare(r.ref(), r.claim.DeepCopy())
 				r.w.Changed(r.ref(), r.claim.DeepCopy())
+				r.w.Compare(r.ref(), r.claim.DeepCopy())
 				r.expect(t, "while it rests", "", "")
 				time.Sleep(time.Millisecond)
-				r.w.Changed(r.ref(), r.claim.DeepCopy())
-				r.expect(t, "after that", "patch", tc.result+" false")
+				r.expect(t, "after that", "get patch", tc.result+" false")
 				time.Sleep(restTime)
+				r.expect(t, "what is recorded is compared by others", "", "")
 				has := r.recorded
 				r.change(func() { r.recorded, r.drops = nil, false })
 				r.w.Changed(r.ref(), nil)
-				r.expect(t, "nothing to show proves nothing", "", "")
+				r.expect(t, "nothing to show proves nothing", "get", "")
 				r.change(func() { r.recorded = has })
 				r.w.Changed(r.ref(), r.claim.DeepCopy())
 				r.expect(t, "when it is kept", "patch", "ok true")
@@ -326,6 +329,130 @@ func TestAWriterRestsAndComesBackByItself(t *testing.T) {
 				r.expect(t, "from then on", "patch", "ok false")
 			})
 		})
+	}
+}
+
+// withoutRight is how Kubernetes 1.36 and later say that one of the rights to do this to entries is missing.
+func withoutRight(verbs string) *apierrors.StatusError {
+	problem := field.Forbidden(field.NewPath("status", "devices"), fmt.Sprintf(`changing status.devices requires `+
+		`resource="resourceclaims/driver", verb="%s" permission: resourceclaims.resource.k8s.io is forbidden`, verbs))
+	return apierrors.NewInvalid(schema.GroupKind{Group: "resource.k8s.io", Kind: "ResourceClaim"}, "train",
+		field.ErrorList{problem})
+}
+
+// TestWhatIsTakenBackIsRemovedAfterARest: nobody compares a claim of which there is no record.
+func TestWhatIsTakenBackIsRemovedAfterARest(t *testing.T) {
+	right := apierrors.NewForbidden(claims, "train", errors.New(`cannot patch resource "resourceclaims/status"`))
+	for name, rest := range map[string]func(t *testing.T, r *rig){
+		"taken back during it": func(t *testing.T, r *rig) {
+			r.w.Changed(r.ref(), r.claim.DeepCopy())
+			r.expect(t, "forbidden", "patch", "forbidden true")
+			r.change(func() { r.recorded = nil })
+			r.w.Changed(r.ref(), nil)
+			r.w.Compare(r.ref(), nil)
+		},
+		"due when it began": func(t *testing.T, r *rig) {
+			release := make(chan struct{})
+			r.change(func() { r.during = func() { <-release } })
+			r.w.Changed(r.ref(), r.claim.DeepCopy())
+			synctest.Wait() // it is being forbidden
+			r.change(func() { r.recorded, r.during = nil, nil })
+			r.w.Changed(r.ref(), nil)
+			close(release)
+			r.expect(t, "forbidden", "patch", "forbidden true")
+		},
+		"the cause of it": func(t *testing.T, r *rig) {
+			r.change(func() { r.recorded = nil })
+			r.w.Changed(r.ref(), nil)
+			r.expect(t, "forbidden", "patch", "forbidden true")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inABubble(t, func(t *testing.T, r *rig) {
+				r.w.Changed(r.ref(), r.claim.DeepCopy())
+				r.expect(t, "prepared", "patch", "ok false")
+				has := r.recorded
+				r.change(func() { r.answers = []error{right, right} })
+				begin := time.Now()
+				rest(t, r)
+				time.Sleep(restTime - time.Since(begin) - time.Millisecond)
+				r.expect(t, "while it rests", "", "")
+				time.Sleep(time.Millisecond)
+				r.expect(t, "after a rest the right is still missing", "get patch", "forbidden false")
+				time.Sleep(restTime)
+				r.expect(t, "after another one it is there", "get patch", "ok false")
+				if got := r.claim.Status.Devices; len(got) != 0 {
+					t.Errorf("the status still shows %v", got)
+				}
+				r.change(func() { r.recorded = has })
+				r.w.Changed(r.ref(), r.claim.DeepCopy())
+				r.expect(t, "to show something ends the rest", "patch", "ok true")
+			})
+		})
+	}
+}
+
+func TestAWriterThatRestsForEverRemembersSoManyClaims(t *testing.T) {
+	inABubble(t, func(t *testing.T, r *rig) {
+		r.change(func() { r.drops = true })
+		r.w.Changed(r.ref(), r.claim.DeepCopy())
+		r.expect(t, "dropped", "patch", "dropped true")
+		for i := range 2 * maxDue {
+			c := device.Claim{Namespace: "team-a", Name: "train", UID: types.UID(fmt.Sprint(i))}
+			r.w.Changed(c, r.claim.DeepCopy())
+			r.w.Changed(c, nil)
+		}
+		synctest.Wait()
+		r.w.mu.Lock()
+		defer r.w.mu.Unlock()
+		if n := len(r.w.due); n != maxDue {
+			t.Errorf("%d claims wait, want %d", n, maxDue)
+		}
+		for _, d := range r.w.due {
+			if d.seen != nil {
+				t.Fatal("a claim is kept as it was before the rest")
+			}
+		}
+	})
+}
+
+// TestWhatIsForbiddenOfOneClaimIsNotForbiddenOfOthers: one that is allocated to another node by now.
+func TestWhatIsForbiddenOfOneClaimIsNotForbiddenOfOthers(t *testing.T) {
+	inABubble(t, func(t *testing.T, r *rig) {
+		r.change(func() { r.answers = []error{withoutRight("[arbitrary-node:patch]")} })
+		moved := r.ref()
+		moved.UID = "2"
+		r.change(func() { r.recorded = nil })
+		r.w.Changed(moved, nil)
+		r.expect(t, "the one", "patch", "refused false")
+		r.change(func() { r.recorded = []Device{set("gpu-0")} })
+		r.w.Changed(r.ref(), r.claim.DeepCopy())
+		r.expect(t, "another", "patch", "ok false")
+	})
+}
+
+func TestEachNodeHasAFieldManagerOfItsOwn(t *testing.T) {
+	long := strings.Repeat("n", 252)
+	known := map[string]string{}
+	for _, of := range [][2]string{
+		{driverName, nodeName}, {driverName, "node-b"}, {"gpu.example.org", nodeName},
+		{strings.Repeat("d", 63), strings.Repeat("n", 64)}, {strings.Repeat("d", 63), strings.Repeat("n", 65)},
+		{driverName, long + "a"}, {driverName, long + "b"},
+	} {
+		name := fieldManager(of[0], of[1])
+		if problems := metavalidation.ValidateFieldManager(name, nil); len(problems) > 0 {
+			t.Errorf("%q of %q: %v", name, of, problems)
+		}
+		if !strings.HasPrefix(name, of[0]+"/") {
+			t.Errorf("%q does not say that it is of %s", name, of[0])
+		}
+		if before, is := known[name]; is {
+			t.Errorf("%q is that of %q and %q", name, before, of)
+		}
+		known[name] = fmt.Sprint(of)
+	}
+	if got := fieldManager(driverName, nodeName); got != "gpu.example.com/node-a" {
+		t.Errorf("it is %q", got)
 	}
 }
 

@@ -6,21 +6,17 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net/http"
 	"os"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/tools/leaderelection"
-	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/klog/v2"
 
 	gpuv1alpha1 "example.com/dragoman/api/gpu/v1alpha1"
@@ -28,14 +24,6 @@ import (
 	"example.com/dragoman/pkg/binding"
 	"example.com/dragoman/pkg/device"
 	"example.com/dragoman/pkg/telemetry"
-)
-
-// How long a leader may be silent, tries to be heard, and pauses between two attempts: those of Kubernetes' own
-// controllers, so a pod waits at most that much longer if the leader dies.
-const (
-	leaseDuration = 15 * time.Second
-	renewDeadline = 10 * time.Second
-	retryPeriod   = 2 * time.Second
 )
 
 // controllerSettings are what the command line of the controller says besides the [settings] of all.
@@ -184,7 +172,7 @@ func (c *controller) listen(ctx context.Context) (err error) {
 		return nil
 	}
 	c.http, err = telemetry.Listen(ctx, *c.config.HTTPAddress, c.metrics,
-		[]telemetry.Check{{Name: "the lease is renewed, or another process has it", Test: c.renews}},
+		[]telemetry.Check{{Name: "whoever attaches devices renews the lease", Test: c.renews}},
 		[]telemetry.Check{
 			{Name: "claims are seen, or another process leads", Test: c.sees},
 			{Name: "the API server trusts the webhook, if there is one", Test: c.trusted},
@@ -197,14 +185,6 @@ func (c *controller) listen(ctx context.Context) (err error) {
 		c.listening(c.http)
 	}
 	return nil
-}
-
-func (c *controller) renews(ctx context.Context) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "/", nil) // it is not looked at
-	if err != nil {
-		return err
-	}
-	return c.watchdog.Check(request)
 }
 
 func (c *controller) sees(context.Context) error {
@@ -241,77 +221,6 @@ func (c *controller) openWebhook(ctx context.Context) (err error) {
 	}
 	klog.FromContext(ctx).Info("Webhook", "address", c.webhook.Address(), "configuration", c.own.webhook)
 	return nil
-}
-
-// lead attaches devices whenever this process has the lease, until ctx ends.
-func (c *controller) lead(ctx context.Context) error {
-	var term sync.Mutex // held while a term lasts: one begins when the other has ended
-	failed := make(chan error, 1)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	logger := klog.FromContext(ctx)
-	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock: &resourcelock.LeaseLock{
-			LeaseMeta:  metav1.ObjectMeta{Namespace: c.own.namespace, Name: c.own.name},
-			Client:     c.clients.slices.CoordinationV1(),
-			LockConfig: resourcelock.ResourceLockConfig{Identity: c.identity},
-		},
-		LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod,
-		// What is written after it carries the version of the claim that it is about.
-		ReleaseOnCancel: true, WatchDog: c.watchdog, Name: c.own.name,
-		Callbacks: leaderelection.LeaderCallbacks{
-			OnStartedLeading: func(ctx context.Context) {
-				term.Lock()
-				defer term.Unlock()
-				logger.Info("Leading: attaching devices before pods are bound")
-				if err := c.bind(ctx); err != nil {
-					failed <- err
-					cancel()
-				}
-			},
-			OnStoppedLeading: func() { logger.V(2).Info("Not leading") },
-			OnNewLeader: func(leader string) {
-				if leader != c.identity {
-					logger.V(2).Info("Another process leads", "leader", leader)
-				}
-			},
-		},
-	})
-	if err != nil {
-		return fmt.Errorf("elect a leader: %w", err)
-	}
-	c.watchdog.SetLeaderElection(elector)
-	for ctx.Err() == nil {
-		elector.Run(ctx)
-	}
-	term.Lock()
-	defer term.Unlock()
-	select {
-	case err := <-failed:
-		return fmt.Errorf("attach devices: %w", err)
-	default:
-		return nil
-	}
-}
-
-// bind attaches devices until ctx ends.
-func (c *controller) bind(ctx context.Context) error {
-	this := binding.New(binding.Options{
-		DriverName: c.config.DriverName, Fabric: c.fabric, Client: c.clients.claims, Events: c.clients.events,
-		Observe: binding.Observer{
-			Attached: c.metrics.Attached, InProgress: c.metrics.Attaching, Wrote: c.metrics.ConditionsWritten,
-		},
-	})
-	c.setLeading(this)
-	defer c.setLeading(nil)
-	return this.Run(ctx)
-}
-
-func (c *controller) setLeading(this *binding.Controller) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.leading = this
-	c.metrics.Leading(this != nil)
 }
 
 // fabricOf opens the fabric of the configured backend, nil if its devices need none.

@@ -81,7 +81,7 @@ func TestAControllerWithNothingToAttachIsReady(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		"/readyz":  "[+] claims are seen, or another process leads\n[+] the API server trusts the webhook, if there is one\n",
-		"/healthz": "[+] the lease is renewed, or another process has it\n",
+		"/healthz": "[+] whoever attaches devices renews the lease\n",
 	} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+server.Address()+path, nil)
 		if err != nil {

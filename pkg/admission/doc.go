@@ -14,8 +14,8 @@
 // No certificate manager is needed. The program makes an authority and a certificate, keeps the certificate in a
 // Secret, and forgets the authority's key; the authority goes into the caBundle of the ValidatingWebhookConfiguration
 // (keeper.go). A third of a year before a certificate ends it makes another one in the same way. The bundle has the
-// authorities of both for as long, and no replica serves a certificate before the API server has been told of its
-// authority, so that replicas may do this at any time, in any order.
+// authorities of both for as long, and no replica serves another certificate than before until API servers have had
+// 2 s to read of its authority, whoever wrote the bundle, so that replicas may do this at any time, in any order.
 //
 // # Rights
 //

@@ -50,6 +50,7 @@ type Keeper struct {
 
 	mu      sync.Mutex
 	current *credentials // nil if there are none yet
+	next    *credentials // what the last look found and did not serve yet
 	trouble error        // of the last look
 }
 
@@ -127,12 +128,13 @@ func (k *Keeper) look(ctx context.Context) (again bool, err error) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	// Another certificate is not served before the API server has had time to read of its authority. The first one is:
-	// there is nothing to lose.
-	if k.current != nil && !k.current.same(kept) && changed {
+	// Another certificate is not served before the API servers have had time to read of its authority, which this replica
+	// has told them of or another one just before. The first one is: there is nothing to lose.
+	if k.current != nil && !k.current.same(kept) && (changed || !k.next.same(kept)) {
+		k.next = kept
 		return true, nil
 	}
-	k.current = kept
+	k.current, k.next = kept, nil
 	if k.options.Ends != nil {
 		k.options.Ends(kept.ends)
 	}

@@ -185,6 +185,9 @@ func TestACertificateIsRenewedInTimeAndWithoutAGap(t *testing.T) {
 	}
 	r.trusted(t, renews)
 	r.trusted(t, other) // which serves the old one still
+	if again := look(t, other); !again || !other.current.same(old) {
+		t.Error("the new certificate is served as soon as it is seen: another replica may have told the API server just now")
+	}
 	look(t, other)
 	if !other.current.same(renews.current) {
 		t.Error("the other replica does not take the new certificate")
@@ -192,6 +195,10 @@ func TestACertificateIsRenewedInTimeAndWithoutAGap(t *testing.T) {
 	r.trusted(t, other)
 	r.now = r.now.Add(validity - renewal + time.Hour)
 	look(t, renews)
+	look(t, renews)
+	if renews.current.same(other.current) {
+		t.Error("it is not renewed again")
+	}
 	if n := strings.Count(string(renews.current.authorities), "BEGIN"); n > 2 {
 		t.Errorf("%d authorities are trusted, expected two at most", n)
 	}
@@ -306,4 +313,34 @@ func TestTroubleKeepsWhatIsServed(t *testing.T) {
 	if k.Ready() != nil {
 		t.Errorf("not ready: %v", k.Ready())
 	}
+}
+
+// Whoever changes the bundle between two looks has the API servers read it anew.
+func TestAnotherCertificateWaitsForTheBundleToRest(t *testing.T) {
+	r := newRig(emptySecret())
+	k := r.keeper()
+	look(t, k)
+	old := k.current
+	secret := r.secret(t)
+	secret.Data = nil
+	if _, err := r.client.CoreV1().Secrets("dragoman").Update(t.Context(), secret, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	look(t, k)
+	all := r.client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
+	c, err := all.Get(t.Context(), "configuration", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Webhooks[0].ClientConfig.CABundle = old.authorities
+	if _, err := all.Update(t.Context(), c, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if again := look(t, k); !again || !k.current.same(old) {
+		t.Error("the new certificate is served although the bundle was written just now")
+	}
+	if again := look(t, k); again || k.current.same(old) {
+		t.Error("the new certificate is not served")
+	}
+	r.trusted(t, k)
 }

@@ -155,8 +155,7 @@ func (c *Controller) see(object any) {
 	allocation := allocationOf(claim, c.options.DriverName)
 	c.mu.Lock()
 	if a := c.all[n]; a != nil && a.allocation != allocation {
-		a.cancel()
-		delete(c.all, n)
+		c.drop(n)
 	}
 	c.mu.Unlock()
 	if allocation != "" {
@@ -175,22 +174,31 @@ func (c *Controller) gone(object any) {
 	n := name{claim.Namespace, claim.Name}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.drop(n)
+}
+
+// drop ends what there is for a claim, and forgets how often that was tried. c.mu is held.
+func (c *Controller) drop(n name) {
 	if a := c.all[n]; a != nil {
 		a.cancel()
 		delete(c.all, n)
 	}
+	c.queue.Forget(n)
 }
 
-// of returns the work for an allocation of a claim, which is new if there is none.
+// of returns the work for an allocation of a claim, which is new if there is none; nil if the allocation is gone. The
+// claim is looked at while c.mu is held: the event that ends the work, which comes after what is seen here has changed,
+// cannot have come before the work was there to be ended.
 func (c *Controller) of(n name, allocation string) *attaching {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if claim := c.cached(n); claim == nil || allocationOf(claim, c.options.DriverName) != allocation {
+		return nil
+	}
 	if a := c.all[n]; a != nil && a.allocation == allocation {
 		return a
 	}
-	if a := c.all[n]; a != nil {
-		a.cancel()
-	}
+	c.drop(n)
 	a := &attaching{allocation: allocation, started: make(map[deviceKey]bool), outcomes: make(map[deviceKey]outcome)}
 	a.ctx, a.cancel = context.WithCancel(c.runs)
 	c.all[n] = a
@@ -210,6 +218,9 @@ func (c *Controller) work(ctx context.Context) {
 
 func (c *Controller) workOn(ctx context.Context, n name) {
 	claim := c.cached(n)
+	if claim == nil {
+		c.queue.Forget(n) // whoever has the name next is tried for the first time
+	}
 	if claim == nil || ctx.Err() != nil {
 		return
 	}
@@ -257,6 +268,9 @@ func (c *Controller) reconcile(ctx context.Context, claim *resourceapi.ResourceC
 		return nil
 	}
 	a := c.of(name{claim.Namespace, claim.Name}, allocation)
+	if a == nil {
+		return nil
+	}
 	if patch := settle(claim, c.options.DriverName, a.news(claim.ResourceVersion)); patch != nil {
 		if err := c.write(ctx, claim, patch); err != nil {
 			return err

@@ -14,7 +14,8 @@
 //
 // It keeps nothing: what was done is in the status of the claim. After a restart, devices whose conditions are not set
 // are asked for again, which the fabric finds attached or goes on with. One process does this at a time; who runs it
-// sees to that.
+// sees to that. A process that was stopped for a while may do it beside the next one for a moment: writes bear that, by
+// the version of the claim (below), and a [device.Fabric] has to.
 //
 // Every write carries the version of the claim whose allocation it is about, so that one that comes late cannot speak
 // of a later allocation of the same device. When an allocation goes away, attaching for it is cancelled at once.

@@ -66,6 +66,11 @@ type Fabric interface {
 	// is. The same question may come again, and then finds the device attached or goes on with it. An error means that it
 	// could not be done, in a sentence for people; the scheduler then looks for another device. When ctx ends, it
 	// returns at once with the error of ctx: the allocation is gone, or the controller stops.
+	//
+	// It is called concurrently, by one controller at a time. But no lease can stop a process that stood still, with its
+	// machine perhaps, and does not know yet that another one has taken over: for a moment, two processes may ask for
+	// the same device, for the same allocation or for one and the next one. Whoever attaches has to bear that, for
+	// example with the claim's UID as the key of what it asks the fabric's manager for.
 	Attach(ctx context.Context, c Claim, r resourceapi.DeviceRequestAllocationResult) error
 }
 

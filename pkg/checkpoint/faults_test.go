@@ -35,9 +35,11 @@ func testFaults(t *testing.T, action string, with error) {
 		"Hold another": func(s *Store) error {
 			return s.Hold(Device{DeviceKey: DeviceKey{Pool: "p", Device: "gpu-1"}}, example().Claim)
 		},
-		"Held":    func(s *Store) error { return knownHeld(s, key) },
-		"List":    listed,
-		"TryLock": func(s *Store) error { return locked(s.TryLock(uid)) },
+		"Hold a share": func(s *Store) error { return s.Hold(sharing("s-2"), example().Claim) },
+		"Shares":       allShares,
+		"Held":         func(s *Store) error { return knownHeld(s, key) },
+		"List":         listed,
+		"TryLock":      func(s *Store) error { return locked(s.TryLock(uid)) },
 		"Hold of other": func(s *Store) error {
 			return ignore(s.Hold(Device{DeviceKey: key}, Claim{UID: "other"}), new(*HeldError))
 		},

@@ -59,8 +59,8 @@ func (l lack) leftOut() LeftOut {
 		return LeftOut{Field: "partitioning", Reason: fmt.Sprintf(needs+"whole devices are offered, and no parts of them",
 			"DRAPartitionableDevices", "shared counters")}
 	case lacksShares:
-		return LeftOut{Field: "sharing", Reason: fmt.Sprintf(needs+"devices for several claims are offered to one claim at a "+
-			"time", "DRAConsumableCapacity", "allowMultipleAllocations and request policies")}
+		return LeftOut{Field: "sharing", Reason: fmt.Sprintf(needs+"devices for several claims are offered to one claim at "+
+			"a time", "DRAConsumableCapacity", "allowMultipleAllocations and request policies")}
 	case lacksBinding:
 		return LeftOut{Field: "preparing before binding", Reason: fmt.Sprintf(needs+"devices that have some are not offered",
 			"DRADeviceBindingConditions with DRAResourceClaimDeviceStatus", "binding conditions")}

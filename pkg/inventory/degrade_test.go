@@ -37,9 +37,12 @@ func TestWhatBecomesOfDevicesWithoutAFeature(t *testing.T) {
 		leftOut []string
 	}{
 		"with all": {func(*Offer) {}, []string{"fabric-0", "fabric-1", "plain", "share-0", "share-1"}, true, nil},
-		"shares": {func(o *Offer) { o.Shares = false }, []string{"fabric-0", "fabric-1", "plain", "share-0", "share-1"}, false,
-			[]string{"sharing is left out: it needs the feature gate DRAConsumableCapacity, without which the API server drops " +
-				"allowMultipleAllocations and request policies: devices for several claims are offered to one claim at a time"}},
+		"shares": {
+			func(o *Offer) { o.Shares = false }, []string{"fabric-0", "fabric-1", "plain", "share-0", "share-1"}, false,
+			[]string{"sharing is left out: it needs the feature gate DRAConsumableCapacity, without which the API server " +
+				"drops allowMultipleAllocations and request policies: devices for several claims are offered to one claim at " +
+				"a time"},
+		},
 		"binding conditions": {func(o *Offer) { o.BindingConditions = false }, []string{"plain", "share-0", "share-1"}, true,
 			[]string{"preparing before binding is left out: it needs the feature gate DRADeviceBindingConditions with " +
 				"DRAResourceClaimDeviceStatus, without which the API server drops binding conditions: devices that have some are " +

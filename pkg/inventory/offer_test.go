@@ -150,7 +150,8 @@ func sentences(leftOut []LeftOut) (all []string) {
 func TestWhatBecomesOfAnUnhealthyDevice(t *testing.T) {
 	own := resourceapi.DeviceTaint{Key: "example.com/maintenance", Effect: resourceapi.DeviceTaintEffectNoExecute}
 	note := resourceapi.DeviceTaint{Key: "example.com/note", Effect: resourceapi.DeviceTaintEffectNone}
-	const dropped = "tainting is left out: it needs the feature gate DRADeviceTaints, without which the API server drops " +
+	const dropped = "tainting is left out: it needs the feature gate DRADeviceTaints, without which the API server " +
+		"drops " +
 		"taints: devices "
 	const kept, gone = dropped + "are offered that a taint would keep pods away from",
 		dropped + "that a taint would keep pods away from are not offered"

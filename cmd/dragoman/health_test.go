@@ -160,9 +160,7 @@ func TestAnUnhealthyDeviceIsToldToEverybody(t *testing.T) {
 	}
 	for _, want := range []string{`"msg":"Warning: a device is unhealthy","v":0,"device":"gpu-1"`,
 		`"msg":"A device is healthy again","v":0,"device":"gpu-1"`} {
-		if n := strings.Count(p.output(), want); n != 1 {
-			t.Errorf("%d times in the log: %s", n, want)
-		}
+		p.logs(want, 1)
 	}
 }
 
@@ -189,9 +187,7 @@ func TestWhereTaintsAreDropped(t *testing.T) {
 			for text, want := range map[string]int{
 				"drops some optional fields": 1, `"reason":"dropped_fields"`: 0, "without which the API server drops taints": 1,
 			} {
-				if n := strings.Count(p.output(), text); n != want {
-					t.Errorf("%d times in the log: %s", n, text)
-				}
+				p.logs(text, want)
 			}
 		})
 	}

@@ -111,6 +111,16 @@ func (p *runningProcess) find(pattern string) (found string) {
 	return found
 }
 
+// logs waits until text is as often in the log as wanted, since what a test sees elsewhere may come first, and
+// complains about more.
+func (p *runningProcess) logs(text string, want int) {
+	p.t.Helper()
+	eventually(p.t, "in the log: "+text, func() bool { return strings.Count(p.output(), text) >= want })
+	if n := strings.Count(p.output(), text); n != want {
+		p.t.Errorf("%d times in the log, want %d: %s", n, want, text)
+	}
+}
+
 // wait returns the exit code.
 func (p *runningProcess) wait() int {
 	p.t.Helper()

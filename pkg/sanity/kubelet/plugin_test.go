@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	healthv1 "k8s.io/kubelet/pkg/apis/dra-health/v1"
@@ -79,6 +80,20 @@ func (p *plugin) NotifyRegistrationStatus(
 	defer p.mutex.Unlock()
 	p.statuses = append(p.statuses, status)
 	return &registerapi.RegistrationStatusResponse{}, p.refuses
+}
+
+// isTold waits until it was told something so often.
+func (p *plugin) isTold(t *testing.T, times int) {
+	t.Helper()
+	for end := within(t, patience); ; time.Sleep(time.Millisecond) {
+		asked, statuses := p.told()
+		if len(statuses) >= times {
+			return
+		}
+		if end.Err() != nil {
+			t.Fatalf("it was asked %d times and told %q", asked, statuses)
+		}
+	}
 }
 
 // told returns how often it was asked, and what it was told: the errors, "" for success.

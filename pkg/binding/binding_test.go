@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
@@ -101,11 +102,21 @@ type server struct {
 	trouble func(n int) error
 	// drops makes the server drop status.devices.
 	drops bool
+	// watched is closed when somebody watches claims. What was there and is gone by then is not told of, as real servers
+	// do.
+	watched chan struct{}
 }
 
 func newServer(t *testing.T, claims ...*resourceapi.ResourceClaim) *server {
 	t.Helper()
-	s := &server{Clientset: fake.NewClientset(), version: 1}
+	s := &server{Clientset: fake.NewClientset(), version: 1, watched: make(chan struct{})}
+	watched := sync.OnceFunc(func() { close(s.watched) })
+	s.PrependWatchReactor("resourceclaims", func(action clienttesting.Action) (bool, watch.Interface, error) {
+		events, err := s.Tracker().Watch(action.GetResource(), action.GetNamespace(),
+			action.(clienttesting.WatchActionImpl).ListOptions)
+		watched()
+		return true, events, err
+	})
 	s.PrependReactor("patch", "resourceclaims", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		patched, err := s.patch(action.(clienttesting.PatchAction))
 		return true, patched, err
@@ -174,9 +185,20 @@ func (s *server) store(c *resourceapi.ResourceClaim) error {
 	return s.Tracker().Update(resourceapi.SchemeGroupVersion.WithResource("resourceclaims"), c.DeepCopy(), c.Namespace)
 }
 
+// isWatched waits until the controller is told of all that is done to claims.
+func (s *server) isWatched(t *testing.T) {
+	t.Helper()
+	select {
+	case <-s.watched:
+	case <-time.After(wait):
+		t.Fatal("nobody watches claims")
+	}
+}
+
 // change is what somebody else does to a claim.
 func (s *server) change(t *testing.T, name string, do func(*resourceapi.ResourceClaim)) {
 	t.Helper()
+	s.isWatched(t)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	object, err := s.Tracker().Get(resourceapi.SchemeGroupVersion.WithResource("resourceclaims"), "team-a", name)
@@ -384,6 +406,7 @@ func TestWhatGoesAwayIsCancelled(t *testing.T) {
 			})
 		},
 		"the claim": func(t *testing.T, s *server) {
+			s.isWatched(t)
 			err := s.Tracker().Delete(resourceapi.SchemeGroupVersion.WithResource("resourceclaims"), "team-a", "claim")
 			if err != nil {
 				t.Fatal(err)

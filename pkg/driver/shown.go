@@ -80,7 +80,9 @@ func (s *shown) recorded(c device.Claim) ([]status.Device, error) {
 	seen, known := s.seen()
 	if !known {
 		s.tooSoon.Store(true)
-		return nil, status.ErrUnsettled // followHealth comes back to it
+		if seen, known = s.seen(); !known { // or followHealth may have asked before that was noted
+			return nil, status.ErrUnsettled // followHealth comes back to it
+		}
 	}
 	devices := make([]status.Device, 0, len(has.Devices))
 	for _, d := range has.Devices {

@@ -201,21 +201,22 @@ func TestFault16AFlappingDeviceIsNotAWriteEachTime(t *testing.T) {
 	}
 	hears(t, next, sick, "HEALTHY", "")
 	before := r.slicesWritten()
-	// One that recovers is believed twice in a minute.
+	taint := []string{sick + "!" + driverName + "/unhealthy=true:NoSchedule"}
+	// One that recovers is believed twice in a minute. The kubelet hears of it before it is written.
 	const flapping = "flapping: it fell ill 3 times within 1m0s, and counts as unhealthy until it was healthy for 1m0s; " +
 		"last: " + fellOff
 	for _, reason := range []string{fellOff, fellOff, flapping} {
 		m.sicken(3)
 		r.writeYAML("profile.yaml", m)
 		hears(t, next, sick, "UNHEALTHY", reason)
+		r.holds(devices, taint)
 		m.heal()
 		r.writeYAML("profile.yaml", m)
 		if reason == fellOff {
 			hears(t, next, sick, "HEALTHY", "")
+			r.holds(devices, nil)
 		}
 	}
-	taint := []string{sick + "!" + driverName + "/unhealthy=true:NoSchedule"}
-	r.holds(devices, taint)
 	// There is no condition to wait for: that it goes on for some time is what flapping is.
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -229,13 +230,24 @@ func TestFault16AFlappingDeviceIsNotAWriteEachTime(t *testing.T) {
 	}
 	r.holds(devices, taint)
 	const most = 5 // sick, well, sick, well, sick for long
-	if n := r.slicesWritten() - before; n != most {
-		t.Errorf("%d slices were written, expected %d", n, most)
-	}
+	r.haveWritten(before + most)
 	hears(t, next, sick, "HEALTHY", "")
 	r.holds(devices, nil)
-	if n := r.slicesWritten() - before; n != most+1 {
-		t.Errorf("%d slices were written, expected %d", n, most+1)
+	r.haveWritten(before + most + 1)
+}
+
+// haveWritten waits until the driver has counted so many slices that it has written since its start, which it does when
+// the API server has them, and complains about more.
+func (r *rig) haveWritten(want int) {
+	r.t.Helper()
+	r.until(fmt.Sprintf("%d slices were written", want), func(context.Context) error {
+		if n := r.slicesWritten(); n < want {
+			return fmt.Errorf("%d were", n)
+		}
+		return nil
+	})
+	if n := r.slicesWritten(); n != want {
+		r.t.Errorf("%d slices were written, expected %d", n, want)
 	}
 }
 

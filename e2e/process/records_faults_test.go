@@ -116,9 +116,7 @@ func (r *rig) tells(d *driver, claim kubelet.Claim) {
 	if len(put) == 0 {
 		r.t.Error("the record is not put aside for somebody to look at")
 	}
-	if log := d.output.String(); !strings.Contains(log, "quarantine/"+string(claim.UID)) {
-		r.t.Error("the log does not say where the record was put")
-	}
+	r.until("the log says where the record was put", d.says("quarantine/"+string(claim.UID)))
 	r.until("a metric counts it", func(ctx context.Context) error {
 		return r.metric(ctx, `dragoman_reconciled_total{action="record_quarantined"}`, "1")
 	})

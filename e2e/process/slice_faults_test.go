@@ -185,9 +185,7 @@ func TestFault28FieldsThatTheAPIServerDrops(t *testing.T) {
 			if n, most := writes(api)-begin, 4-published+1; n > most {
 				t.Errorf("it took %d writes, expected at most %d", n, most)
 			}
-			if err := probe(t.Context(), r.http, "/readyz"); err != nil {
-				t.Error(err)
-			}
+			r.until("it is ready", func(ctx context.Context) error { return probe(ctx, r.http, "/readyz") })
 		})
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -190,6 +191,7 @@ func (d *driver) waitReady() {
 	d.t.Helper()
 	d.waitRegistered()
 	d.until("the driver is ready", func(ctx context.Context) error { return probe(ctx, d.http, "/readyz") })
+	d.waitRegistered() // at first it may have been the process before, whose end the kubelet had not seen yet
 }
 
 // waitRegistered waits until the kubelet can call the driver, whether it is ready or not.
@@ -353,9 +355,15 @@ func probe(ctx context.Context, address, path string) error {
 	return nil
 }
 
+// addresses counts those that were given away.
+var addresses atomic.Uint32
+
+// freeAddress is one for the test alone: nobody else listens at 127.1.x.y, or connects from there, so that nobody takes
+// the port between two processes, or before the first.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	n := addresses.Add(1)
+	listener, err := net.Listen("tcp", fmt.Sprintf("127.1.%d.%d:0", n>>8&0xff, n&0xff))
 	if err != nil {
 		t.Fatal(err)
 	}

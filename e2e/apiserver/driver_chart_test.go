@@ -7,6 +7,7 @@ import (
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -95,7 +96,18 @@ func withToken(
 	}
 	config = rest.AnonymousClientConfig(config)
 	config.BearerToken = token.Status.Token
-	return clientFor(t, config)
+	driver := clientFor(t, config)
+	eventually(t, "the API server knows the driver's rights", func() bool {
+		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
+			ResourceAttributes: &authorizationv1.ResourceAttributes{Group: "resource.k8s.io", Resource: "resourceclaims",
+				Subresource: "status", Verb: "patch"}}}
+		answer, err := driver.AuthorizationV1().SelfSubjectAccessReviews().Create(t.Context(), review, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.Status.Allowed
+	})
+	return driver
 }
 
 // theRole holds the driver's rights.

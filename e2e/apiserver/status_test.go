@@ -294,13 +294,15 @@ func TestAClaimThatMovedIsForItsNodeToShow(t *testing.T) {
 // withoutPolicy removes the policy, so that nothing but the rights keeps a writer from the entries of others.
 func withoutPolicy(t *testing.T, admin, unbound *kubernetes.Clientset, c *resourceapi.ResourceClaim) {
 	t.Helper()
+	refused := func() bool {
+		return strings.Contains(errorText(update(t, unbound, c, func(*resourceapi.ResourceClaim) {})), statusPolicy)
+	}
+	eventually(t, "the policy is in force", refused) // or it could come into force after it was removed
 	bindings := admin.AdmissionregistrationV1().ValidatingAdmissionPolicyBindings()
 	if err := bindings.Delete(t.Context(), "dragoman-gpu.example.com-status", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the policy is away", func() bool {
-		return !strings.Contains(errorText(update(t, unbound, c, func(*resourceapi.ResourceClaim) {})), statusPolicy)
-	})
+	eventually(t, "the policy is away", func() bool { return !refused() })
 }
 
 // moveTo deallocates a claim and allocates the same devices of another node.

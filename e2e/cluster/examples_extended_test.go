@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"strings"
 	"testing"
 
 	"sigs.k8s.io/e2e-framework/pkg/features"
@@ -22,16 +21,14 @@ func extendedResource() types.Feature {
 			if len(seen.devices()) != 1 {
 				t.Errorf("it has devices %v", seen.devices())
 			}
-			expectLog(t, s.logOf(t.Context(), s.namespace, "pod0", "ctr0"), seen)
+			s.expectLog(t, "pod0", "ctr0", seen)
 			expectFiles(t, node(pod.Spec.NodeName), claim)
 		})).
 		Assess("the one without has none", assess(func(t *testing.T) {
 			if seen := s.look(t, "pod0", "without"); len(seen.devices())+len(seen.nodes)+len(seen.files) > 0 {
 				t.Errorf("it has %+v", seen)
 			}
-			if log := s.logOf(t.Context(), s.namespace, "pod0", "without"); !strings.Contains(log, "no device") {
-				t.Errorf("it prints %q", log)
-			}
+			s.logs(t, s.namespace, "pod0", "without", "no device")
 		})).
 		Assess("the claim goes with the pod", assess(func(t *testing.T) {
 			s.deletePod(t, "pod0")

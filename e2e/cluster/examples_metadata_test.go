@@ -1,7 +1,9 @@
 package cluster
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"path"
 	"reflect"
@@ -45,10 +47,7 @@ func deviceMetadata() types.Feature {
 				file := path.Join(metadataFiles, at, driverName+"-metadata.json")
 				text := s.exec(t, "pod0", "ctr0", "cat "+file)
 				expectMetadata(t, text, forRequest(t, claims[name], "gpu"))
-				if at := strings.TrimPrefix(file, metadataFiles); !strings.Contains(
-					s.logOf(t.Context(), s.namespace, "pod0", "ctr0"), "."+at) {
-					t.Errorf("the log does not name .%s", at)
-				}
+				s.logs(t, s.namespace, "pod0", "ctr0", "."+strings.TrimPrefix(file, metadataFiles))
 			}
 		})).
 		Assess("nothing of it is left on the node when the pod has gone", assess(func(t *testing.T) {
@@ -56,11 +55,14 @@ func deviceMetadata() types.Feature {
 			for _, claim := range claims {
 				expectNoFiles(t, worker, claim)
 			}
-			left := worker.mustRun(t, "sh", "-c",
-				"find /run/cdi /var/lib/kubelet/plugins/"+driverName+" -name '*"+s.namespace+"*' -o -name '*metadata*.json'")
-			if left != "" {
-				t.Errorf("on the node is still\n%s", left)
-			}
+			until(t, "nothing of it is on the node", func(ctx context.Context) error { // which is removed after the rest
+				left, err := worker.run(ctx, "sh", "-c",
+					"find /run/cdi /var/lib/kubelet/plugins/"+driverName+" -name '*"+s.namespace+"*' -o -name '*metadata*.json'")
+				if err == nil && left != "" {
+					err = fmt.Errorf("there is\n%s", left)
+				}
+				return err
+			})
 		})).Feature()
 }
 

@@ -21,7 +21,7 @@ func partOfAGPU() types.Feature {
 				memory.Cmp(resource.MustParse("13Gi")) >= 0 {
 				t.Errorf("it has %s", asYAML(device))
 			}
-			expectLog(t, s.logOf(t.Context(), s.namespace, "pod0", "ctr0"), seen)
+			s.expectLog(t, "pod0", "ctr0", seen)
 		})).Feature()
 }
 

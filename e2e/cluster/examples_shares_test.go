@@ -26,7 +26,7 @@ func shares() types.Feature {
 				if plain := seen.of(share.Device, "MEMORY"); plain != "12Gi" {
 					t.Errorf("the plain name of the only share says %q of memory", plain)
 				}
-				expectLog(t, s.logOf(t.Context(), s.namespace, name, "ctr0"), seen)
+				s.expectLog(t, name, "ctr0", seen)
 				if i == 0 {
 					first = share
 					continue
@@ -48,7 +48,7 @@ func shares() types.Feature {
 			if plain, ok := seen.env[plainVariable(weights.Device)]; ok {
 				t.Errorf("the plain name, which would be that of one of them, says %s", plain)
 			}
-			expectLog(t, s.logOf(t.Context(), s.namespace, "both", "ctr0"), seen)
+			s.expectLog(t, "both", "ctr0", seen)
 			one := s.look(t, "both", "ctr1") // names one request
 			one.expect(t, claim, cache)
 			expectShare(t, one, cache, "10Gi", "10")

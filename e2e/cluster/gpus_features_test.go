@@ -316,10 +316,7 @@ func sickGPU() types.Feature {
 			if err != nil {
 				t.Fatal(err)
 			}
-			log := s.logOf(t.Context(), driver.Namespace, driver.Name, "")
-			if !strings.Contains(log, worker.gpuName(index)) || !strings.Contains(log, "XID 119") {
-				t.Errorf("the driver does not say which GPU and why:\n%s", log)
-			}
+			s.logs(t, driver.Namespace, driver.Name, "", worker.gpuName(index), "XID 119")
 			s.podSays(t, "pod", corev1.ResourceHealthStatusUnhealthy)
 		})).
 		Assess("when it needs nothing more it is healthy again", assess(func(t *testing.T) {

@@ -189,10 +189,7 @@ func notCutWithoutCounters() types.Feature {
 				t.Fatal(err)
 			}
 			s.start = driver.CreationTimestamp
-			log := s.logOf(t.Context(), driver.Namespace, driver.Name, "")
-			if !strings.Contains(log, "DRAPartitionableDevices") {
-				t.Errorf("the driver does not say why:\n%s", log)
-			}
+			s.logs(t, driver.Namespace, driver.Name, "", "DRAPartitionableDevices")
 			s.create(t, newTemplate("one", 1))
 			s.createPod(t, newPod("pod", "one"))
 			s.expectAllPods(t)

@@ -164,6 +164,20 @@ func (s *scene) logOf(ctx context.Context, namespace, pod, container string) str
 	return string(text)
 }
 
+// logs waits until a container has said all of that since the feature began: what it did is seen before its log is.
+func (s *scene) logs(t *testing.T, namespace, pod, container string, parts ...string) {
+	t.Helper()
+	until(t, strings.TrimSpace("the log of pod "+pod+" "+container)+" says it", func(ctx context.Context) error {
+		log := s.logOf(ctx, namespace, pod, container)
+		for _, part := range parts {
+			if !strings.Contains(log, part) {
+				return fmt.Errorf("it does not say %q:\n%s", part, log)
+			}
+		}
+		return nil
+	})
+}
+
 // create makes the objects of a feature; whatever the API server would only warn about is an error.
 func (s *scene) create(t *testing.T, templates ...*resourceapi.ResourceClaimTemplate) {
 	t.Helper()

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -91,6 +92,10 @@ func TestWhatComesOverAWireComesLaterAndWhole(t *testing.T) {
 }
 
 func TestPiecesAreLateTogetherAndNotOneAfterTheOther(t *testing.T) {
+	synctest.Test(t, piecesAreLateTogether)
+}
+
+func piecesAreLateTogether(t *testing.T) {
 	const delay, several = 30 * time.Millisecond, 40
 	w := &Wire{delay: delay}
 	server, serverEnd := net.Pipe()

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.com/dragoman/pkg/sanity/suite"
@@ -124,7 +125,9 @@ func TestWhatIsMissingIsSaidAndNothingIsRun(t *testing.T) {
 	}
 }
 
-func TestACaseHasATime(t *testing.T) {
+func TestACaseHasATime(t *testing.T) { synctest.Test(t, aCaseHasATime) }
+
+func aCaseHasATime(t *testing.T) {
 	slow := func(t *suite.T) {
 		t.Until(time.Hour, "it happens", func(ctx context.Context) error {
 			if ctx.Err() != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	resourceapi "k8s.io/api/resource/v1"
@@ -13,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	"k8s.io/dynamic-resource-allocation/resourceclaim"
 
 	"example.com/dragoman/pkg/claim"
 )
@@ -83,14 +81,13 @@ func (r Reviewer) problems(request *admissionv1.AdmissionRequest) (*claim.Config
 		if err != nil || old != nil && equality.Semantic.DeepEqual(object.Spec, old.Spec) {
 			return nil, err
 		}
-		return r.decide(allocated(object.Spec.Devices, r.DriverName))
+		return r.review(object), nil
 	case "ResourceClaimTemplate":
 		object, old, err := objects[resourceapi.ResourceClaimTemplate](request)
 		if err != nil || old != nil && equality.Semantic.DeepEqual(object.Spec, old.Spec) {
 			return nil, err
 		}
-		problems, err := r.decide(allocated(object.Spec.Spec.Devices, r.DriverName))
-		return within("spec", problems), err
+		return r.review(object), nil
 	case "DeviceClass":
 		object, old, err := objects[resourceapi.DeviceClass](request)
 		if err != nil || old != nil && equality.Semantic.DeepEqual(object.Spec, old.Spec) {
@@ -99,7 +96,7 @@ func (r Reviewer) problems(request *admissionv1.AdmissionRequest) (*claim.Config
 		if object.Name == "" {
 			object.Name = request.Name
 		}
-		return r.decide(ofClass(object, r.DriverName))
+		return r.review(object), nil
 	}
 	return nil, nil
 }
@@ -120,78 +117,7 @@ func objects[T any](request *admissionv1.AdmissionRequest) (object, old *T, err 
 	return object, old, nil
 }
 
-// decide asks the function that prepare asks.
-func (r Reviewer) decide(c *resourceapi.ResourceClaim) (*claim.ConfigError, error) {
-	_, err := claim.Decide(c, claim.Options{
-		DriverName: r.DriverName, PoolName: pool, Decode: r.Decode, Default: r.Default,
-	})
-	if problems, ok := errors.AsType[*claim.ConfigError](err); ok {
-		return problems, nil
-	}
-	return nil, nil //nolint:nilerr // anything else is about an allocation that we made up
-}
-
-// pool is where all devices of made-up allocations are.
-const pool = "pool"
-
-// allocated is a claim as if each of its requests, and each alternative of those, had got a device of the driver.
-func allocated(spec resourceapi.DeviceClaim, driverName string) *resourceapi.ResourceClaim {
-	c := &resourceapi.ResourceClaim{Spec: resourceapi.ResourceClaimSpec{Devices: spec}}
-	var names []string
-	for _, request := range spec.Requests {
-		if len(request.FirstAvailable) == 0 {
-			names = append(names, request.Name)
-		}
-		for _, sub := range request.FirstAvailable {
-			names = append(names, resourceclaim.CreateSubRequestRef(request.Name, sub.Name))
-		}
-	}
-	c.Status.Allocation = on(driverName, names)
-	for _, config := range spec.Config {
-		c.Status.Allocation.Devices.Config = append(c.Status.Allocation.Devices.Config,
-			resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClaim,
-				Requests: config.Requests, DeviceConfiguration: config.DeviceConfiguration})
-	}
-	return c
-}
-
-// ofClass is a claim as if it had got a device of the driver by this class.
-func ofClass(class *resourceapi.DeviceClass, driverName string) *resourceapi.ResourceClaim {
-	const request = "request"
-	c := &resourceapi.ResourceClaim{}
-	c.Spec.Devices.Requests = []resourceapi.DeviceRequest{{
-		Name: request, Exactly: &resourceapi.ExactDeviceRequest{DeviceClassName: class.Name},
-	}}
-	c.Status.Allocation = on(driverName, []string{request})
-	for _, config := range class.Spec.Config {
-		c.Status.Allocation.Devices.Config = append(c.Status.Allocation.Devices.Config,
-			resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClass,
-				Requests: []string{request}, DeviceConfiguration: config.DeviceConfiguration})
-	}
-	return c
-}
-
-// on gives each request a device. None is for admin access: whether it would be one of this driver's is not known here.
-func on(driverName string, requests []string) *resourceapi.AllocationResult {
-	allocation := &resourceapi.AllocationResult{}
-	for i, request := range requests {
-		allocation.Devices.Results = append(allocation.Devices.Results, resourceapi.DeviceRequestAllocationResult{
-			Request: request, Driver: driverName, Pool: pool, Device: fmt.Sprintf("device-%d", i),
-		})
-	}
-	return allocation
-}
-
-// within puts a parent before the paths of all problems.
-func within(parent string, problems *claim.ConfigError) *claim.ConfigError {
-	if problems == nil {
-		return nil
-	}
-	moved := &claim.ConfigError{Problems: append([]claim.Problem(nil), problems.Problems...)}
-	for i, p := range moved.Problems {
-		detail := *p.Detail
-		detail.Field = strings.Join([]string{parent, detail.Field}, ".")
-		moved.Problems[i].Detail = &detail
-	}
-	return moved
+// review asks the function that prepare asks.
+func (r Reviewer) review(object runtime.Object) *claim.ConfigError {
+	return claim.Review(object, claim.Options{DriverName: r.DriverName, Decode: r.Decode, Default: r.Default})
 }

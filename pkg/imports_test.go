@@ -52,6 +52,16 @@ var mayImport = map[string][]string{
 	"pkg/driver": {
 		"pkg/inventory", "pkg/publish", "pkg/claim", "pkg/prepare", "pkg/status", "pkg/metadata", "pkg/device",
 	},
+	"pkg/view":          {},
+	"pkg/view/collect":  {"pkg/view"},
+	"pkg/view/manifest": {},
+	"pkg/view/selector": {},
+	"pkg/view/allocate": {"pkg/view", "pkg/view/selector"},
+	"pkg/view/why":      {"pkg/view", "pkg/view/allocate", "pkg/view/selector"},
+	"pkg/view/gather":   {"pkg/view", "pkg/view/collect"},
+	"pkg/view/validate": {
+		"pkg/view", "pkg/view/manifest", "pkg/view/selector", "pkg/claim", "api/gpu/v1alpha1", "api/config/v1alpha1",
+	},
 	"pkg/sanity/apiserver": {"pkg/sanity/gobuild"},
 	"pkg/sanity/gobuild":   {},
 	"pkg/sanity/proxy":     {},
@@ -81,6 +91,10 @@ var mayImport = map[string][]string{
 		"pkg/sanity/figures", "pkg/sanity/load", "pkg/sanity/node", "pkg/sanity/proxy", "pkg/sanity/subject",
 		"pkg/sanity/suite",
 	},
+	"cmd/kubectl-dra": { // any driver's devices; of ours only what makes up machines for simulate
+		"pkg/view", "pkg/view/allocate", "pkg/view/collect", "pkg/view/gather", "pkg/view/manifest", "pkg/view/selector",
+		"pkg/view/validate", "pkg/view/why", "pkg/device", "pkg/device/mock", "pkg/inventory", "api/config/v1alpha1",
+	},
 	"cmd/gpucheck": { // the prepare river on one machine
 		"pkg/device/nvml", "pkg/device", "pkg/prepare", "pkg/claim", "pkg/cdi", "pkg/checkpoint", "api/gpu/v1alpha1",
 	},
@@ -103,6 +117,12 @@ var doors = map[string]string{
 	"go.yaml.in/yaml/":                                 "api/internal/strict",
 	"github.com/NVIDIA/":                               "pkg/device/nvml",
 	"golang.org/x/mod/":                                "pkg/sanity/gobuild",
+	"k8s.io/dynamic-resource-allocation/structured":    "pkg/view/allocate",
+	"k8s.io/dynamic-resource-allocation/cel":           "pkg/view/selector",
+	"github.com/google/cel-go/":                        "pkg/view/selector",
+	"k8s.io/apiserver/":                                "pkg/view/selector",
+	"github.com/spf13/":                                "cmd/kubectl-dra",
+	"k8s.io/cli-runtime/":                              "cmd/kubectl-dra",
 }
 
 // standsIn are the programs that do for a check what somebody else does with the libraries.
@@ -111,6 +131,8 @@ var standsIn = map[string][]string{
 	"cmd/gpucheck": {"tags.cncf.io/container-device-interface/pkg/", "github.com/NVIDIA/"},
 	// The container runtime.
 	"pkg/sanity/node": {"tags.cncf.io/container-device-interface/pkg/"},
+	// kubectl, which reads several documents of a file, and says on which line of it something is wrong.
+	"pkg/view/manifest": {"go.yaml.in/yaml/"},
 	// The kubelet, which watches its directory of sockets.
 	"pkg/sanity/kubelet": {"github.com/fsnotify/"},
 }

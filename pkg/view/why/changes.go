@@ -1,0 +1,388 @@
+package why
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/types"
+
+	"example.com/dragoman/pkg/view"
+)
+
+// edit changes the request, or the choice, of a need in a situation.
+func (n *need) edit(
+	s situation, exact func(*resourceapi.ExactDeviceRequest), sub func(*resourceapi.DeviceSubRequest),
+) situation {
+	return s.edited(n.claim, func(spec *resourceapi.ResourceClaimSpec) {
+		r := &spec.Devices.Requests[n.request]
+		if n.choice >= 0 {
+			sub(&r.FirstAvailable[n.choice])
+		} else {
+			exact(r.Exactly)
+		}
+	})
+}
+
+// in says which request is meant, where there are several.
+func (f *search) in(n *need) string {
+	if len(f.judges) == 1 {
+		return ""
+	}
+	return fmt.Sprintf(" in request %q", n.name)
+}
+
+// fewer asks for as many devices as are left where most are.
+func (f *search) fewer() []change {
+	var changes []change
+	for _, j := range f.judges {
+		n := j.need
+		most := 0
+		for _, node := range f.base.nodes {
+			left := 0
+			for _, d := range f.on(node) {
+				if j.fates[d].stage == "" {
+					left++
+				}
+			}
+			most = max(most, left)
+		}
+		if !n.all {
+			most = min(most, int(n.count)-1)
+		}
+		for k := min(most, resourceapi.AllocationResultsMaxSize); k > 0 && f.worth(j); k-- {
+			changes = append(changes, change{
+				kind: AskForFewer, text: f.fewerText(n, k),
+				apply: func(s situation) situation { return n.withCount(s, int64(k)) },
+			})
+		}
+	}
+	return changes
+}
+
+func (f *search) fewerText(n *need, k int) string {
+	if isExtended(n.claim) {
+		return fmt.Sprintf("ask for %d of the extended resource instead of %d", k, n.count)
+	}
+	return fmt.Sprintf("ask for count: %d%s", k, f.in(n))
+}
+
+func (n *need) withCount(s situation, k int64) situation {
+	return n.edit(s, func(r *resourceapi.ExactDeviceRequest) {
+		r.AllocationMode, r.Count = resourceapi.DeviceAllocationModeExactCount, k
+	}, func(r *resourceapi.DeviceSubRequest) {
+		r.AllocationMode, r.Count = resourceapi.DeviceAllocationModeExactCount, k
+	})
+}
+
+// less asks for as much of a capacity as the device has left that has most.
+func (f *search) less() []change {
+	var changes []change
+	for _, j := range f.judges {
+		n := j.need
+		if n.capacity == nil {
+			continue
+		}
+		for _, name := range sortedKeys(n.capacity.Requests) {
+			var most resource.Quantity
+			for d, fate := range j.fates {
+				if fate.stage != StageCapacity {
+					continue
+				}
+				if l, lacks := lackingCapacityOf(d, n.capacity); lacks && l.name == name && l.left.Cmp(most) > 0 {
+					most = l.left
+				}
+			}
+			if most.Sign() > 0 && most.Cmp(n.capacity.Requests[name]) < 0 {
+				changes = append(changes, change{
+					kind: AskForLess, text: fmt.Sprintf("ask for %s: %s%s", name, most.String(), f.in(n)),
+					apply: func(s situation) situation { return n.withCapacity(s, name, most) },
+				})
+			}
+		}
+	}
+	return changes
+}
+
+func (n *need) withCapacity(s situation, name resourceapi.QualifiedName, q resource.Quantity) situation {
+	return n.edit(s, func(r *resourceapi.ExactDeviceRequest) {
+		r.Capacity.Requests[name] = q
+	}, func(r *resourceapi.DeviceSubRequest) {
+		r.Capacity.Requests[name] = q
+	})
+}
+
+// tolerations tolerates each taint that costs devices.
+func (f *search) tolerations() []change {
+	var changes []change
+	for _, j := range f.judges {
+		n := j.need
+		seen := make(map[string]view.Taint)
+		for d, fate := range j.fates {
+			if fate.stage != StageTaint {
+				continue
+			}
+			for _, t := range d.taints {
+				if t.Keeps() && !tolerated(n.tolerations, t) {
+					seen[t.String()] = t
+				}
+			}
+		}
+		for _, text := range sortedKeys(seen) {
+			t := seen[text]
+			add := resourceapi.DeviceToleration{Key: t.Key, Operator: resourceapi.DeviceTolerationOpExists, Effect: t.Effect}
+			changes = append(changes, change{
+				kind: Tolerate, text: fmt.Sprintf("tolerate %s, if the device will do in spite of it%s", text, f.in(n)),
+				apply: func(s situation) situation {
+					return n.edit(s, func(r *resourceapi.ExactDeviceRequest) { r.Tolerations = append(r.Tolerations, add) },
+						func(r *resourceapi.DeviceSubRequest) { r.Tolerations = append(r.Tolerations, add) })
+				},
+			})
+		}
+	}
+	return changes
+}
+
+// otherNodes lets the pod run where it does not fit.
+func (f *search) otherNodes() []change {
+	var changes []change
+	for _, g := range f.answer.Unfit {
+		changes = append(changes, change{
+			kind: AllowNodes, text: "let the pod run on %s (" + strings.ReplaceAll(g.Text, "%", "%%") + ")", on: true,
+			apply: func(s situation) situation {
+				s.nodes = nil
+				for _, n := range f.nodes {
+					if slices.Contains(g.Nodes, n.Name) {
+						s.nodes = append(s.nodes, n)
+					}
+				}
+				return s
+			},
+		})
+	}
+	return changes
+}
+
+// withoutConstraints leaves each constraint out.
+func (f *search) withoutConstraints() []change {
+	var changes []change
+	for _, claim := range f.base.claims {
+		for i, c := range claim.Spec.Devices.Constraints {
+			changes = append(changes, change{
+				kind: DropConstraint, text: fmt.Sprintf("leave %s out", constraintText(c)),
+				apply: func(s situation) situation {
+					return s.edited(claim, func(spec *resourceapi.ResourceClaimSpec) {
+						spec.Devices.Constraints = slices.Delete(spec.Devices.Constraints, i, i+1)
+					})
+				},
+			})
+		}
+	}
+	return changes
+}
+
+// withoutSelectors leaves each selector of a request out that costs devices.
+func (f *search) withoutSelectors() []change {
+	var changes []change
+	for _, j := range f.judges {
+		n := j.need
+		for _, x := range j.expressions {
+			if x.from != "request" || len(x.untrue)+len(x.errors) == 0 || !f.worth(j) {
+				continue
+			}
+			changes = append(changes, change{
+				kind: DropSelector, text: fmt.Sprintf("leave %s out%s", n.selectorText(x), f.in(n)),
+				apply: func(s situation) situation {
+					return n.edit(s, func(r *resourceapi.ExactDeviceRequest) {
+						r.Selectors = slices.Delete(r.Selectors, x.index, x.index+1)
+					}, func(r *resourceapi.DeviceSubRequest) {
+						r.Selectors = slices.Delete(r.Selectors, x.index, x.index+1)
+					})
+				},
+			})
+		}
+	}
+	return changes
+}
+
+// selectorText says which selector of a request is meant.
+func (n *need) selectorText(x *expression) string {
+	if len(n.selectors) == 1 {
+		return "the selector"
+	}
+	const most = 60
+	text := []rune(oneLine(x.text))
+	if len(text) > most {
+		text = append(text[:most], '…')
+	}
+	return "selector " + string(text)
+}
+
+// otherClasses asks for each other class, where the class has nothing.
+func (f *search) otherClasses() []change {
+	var changes []change
+	names := make([]string, 0, len(f.Classes))
+	for _, c := range f.Classes {
+		names = append(names, c.Name)
+	}
+	slices.Sort(names)
+	for _, j := range f.judges {
+		n := j.need
+		if !f.worth(j) {
+			continue
+		}
+		for _, name := range names {
+			if name == n.class {
+				continue
+			}
+			changes = append(changes, change{
+				kind: OtherClass, text: fmt.Sprintf("ask for class %s%s, if its devices will do", name, f.in(n)),
+				apply: func(s situation) situation {
+					return n.edit(s, func(r *resourceapi.ExactDeviceRequest) { r.DeviceClassName = name },
+						func(r *resourceapi.DeviceSubRequest) { r.DeviceClassName = name })
+				},
+			})
+		}
+	}
+	return changes
+}
+
+// waits takes away what claims hold: each alone, and then all on the node that takes the fewest.
+func (f *search) waits() []change {
+	holders, all := f.holders()
+	var changes []change
+	for _, h := range holders {
+		others := ""
+		if all > 1 {
+			others = fmt.Sprintf(", one of %s claims that hold such devices", number(all))
+		}
+		changes = append(changes, f.wait("wait until "+h.who+" ends"+others, h.claim))
+	}
+	for _, group := range f.holdersByNode(holders) {
+		var names []string
+		var claims []*resourceapi.ResourceClaim
+		for _, h := range group {
+			names, claims = append(names, h.who), append(claims, h.claim)
+			if len(claims) > 1 {
+				changes = append(changes, f.wait("wait until "+listed(names, 4)+" end", claims...))
+			}
+		}
+	}
+	return changes
+}
+
+func (f *search) wait(text string, claims ...*resourceapi.ResourceClaim) change {
+	return change{kind: WaitFor, text: text, apply: func(s situation) situation {
+		s.cluster = withoutAllocation(s.cluster, claims...)
+		return s
+	}}
+}
+
+// holder is a claim that has what a request wants.
+type holder struct {
+	claim *resourceapi.ResourceClaim
+	who   string
+	nodes []string
+	// left is how many devices are left where most are, on one of its nodes; devices how many it has at all.
+	left, devices int
+}
+
+// mostHolders is how many claims are tried.
+const mostHolders = 64
+
+// holders returns the claims whose end is most likely to help, and how many there are.
+func (f *search) holders() ([]holder, int) {
+	left := f.left()
+	claims := make(map[types.NamespacedName]map[string]bool)
+	for _, j := range f.judges {
+		if !f.worth(j) {
+			continue
+		}
+		for d, fate := range j.fates {
+			for _, u := range f.holding(d, fate) {
+				if claims[u.Claim] == nil {
+					claims[u.Claim] = make(map[string]bool)
+				}
+				claims[u.Claim][d.place.Node] = true
+			}
+		}
+	}
+	var holders []holder
+	for name, nodes := range claims {
+		claim := f.claim(name.Namespace, name.Name)
+		if claim == nil {
+			continue
+		}
+		who := listed(consumersOf(claim), 2)
+		if who == "" {
+			who = "claim " + key(claim)
+		}
+		h := holder{claim: claim, who: who, nodes: sortedKeys(nodes), devices: len(claim.Status.Allocation.Devices.Results)}
+		for _, n := range h.nodes {
+			h.left = max(h.left, left[n])
+		}
+		holders = append(holders, h)
+	}
+	slices.SortFunc(holders, func(a, b holder) int {
+		return cmp.Or(cmp.Compare(b.left, a.left), cmp.Compare(a.devices, b.devices),
+			strings.Compare(key(a.claim), key(b.claim)))
+	})
+	return holders[:min(len(holders), mostHolders)], len(holders)
+}
+
+// left is how many devices of each node are left to some request.
+func (f *search) left() map[string]int {
+	left := make(map[string]int)
+	for _, j := range f.judges {
+		for d, fate := range j.fates {
+			if fate.stage == "" {
+				left[d.place.Node]++
+			}
+		}
+	}
+	return left
+}
+
+// holding are the uses that keep a device from a request.
+func (f *search) holding(d *device, fate fate) []view.Use {
+	devices := []*device{d}
+	switch fate.stage {
+	case StageInUse, StageCapacity:
+	case StageCounters, "": // of what is left, one may leave too little for another
+		for _, consumption := range d.spec.ConsumesCounters {
+			devices = append(devices, f.consumers(d.pool, consumption.CounterSet)...)
+		}
+	default:
+		return nil
+	}
+	var uses []view.Use
+	for _, d := range devices {
+		for _, u := range d.uses {
+			if !u.AdminAccess {
+				uses = append(uses, u)
+			}
+		}
+	}
+	return uses
+}
+
+// holdersByNode are those of each node together, the nodes with the fewest first; a few nodes.
+func (f *search) holdersByNode(holders []holder) [][]holder {
+	byNode := make(map[string][]holder)
+	for _, h := range holders {
+		for _, n := range h.nodes {
+			byNode[n] = append(byNode[n], h)
+		}
+	}
+	groups := make([][]holder, 0, len(byNode))
+	for _, n := range sortedKeys(byNode) {
+		groups = append(groups, byNode[n])
+	}
+	slices.SortStableFunc(groups, func(a, b []holder) int {
+		return cmp.Or(cmp.Compare(b[0].left, a[0].left), cmp.Compare(len(a), len(b)))
+	})
+	return groups[:min(len(groups), mostDetails)]
+}

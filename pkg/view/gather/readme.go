@@ -1,0 +1,78 @@
+package gather
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// readme adds the file that says what the others are.
+func (g *gathering) readme(context.Context) error {
+	var text strings.Builder
+	c := g.report.Cluster
+	fmt.Fprintf(&text, "A support bundle about Dynamic Resource Allocation (DRA) in a Kubernetes cluster.\n\n")
+	fmt.Fprintf(&text, "Gathered %s by %s from an API server %s.\n", g.bundle.time.Format(time.RFC3339), g.options.Program,
+		orUnknown(c.Version))
+	if g.options.Driver != "" {
+		fmt.Fprintf(&text, "Only what has to do with driver %s.\n", g.options.Driver)
+	}
+	if g.options.Namespace != "" {
+		fmt.Fprintf(&text, "Claims, templates and pods of namespace %s only.\n", g.options.Namespace)
+	}
+	fmt.Fprintf(&text, "\nWhat is in it\n"+
+		"  cluster/            the objects: slices %d, classes %d, claims %d, templates %d, taint rules %d, pods %d,\n"+
+		"                      nodes %d, events %d. To look at them:\n"+
+		"                        kubectl dra devices --from BUNDLE\n"+
+		"                        kubectl dra why pod/NAME -n NAMESPACE --from BUNDLE\n"+
+		"  versions.txt        the API server, and the kinds it serves\n"+
+		"  feature-gates.txt   the API server's feature gates\n"+
+		"  answers/            what kubectl dra says of devices, and of pods that wait\n"+
+		"  drivers/            logs and metrics of drivers' pods (%d), the last %d lines of each container\n",
+		len(c.Slices), len(c.Classes), len(c.Claims), len(c.Templates), len(c.TaintRules), len(c.Pods), len(c.Nodes),
+		len(c.Events), len(g.report.Drivers), logLines)
+	text.WriteString("\nWhat was left out\n" + g.leftOut())
+	text.WriteString("\nWhat could not be seen\n" + g.notSeen())
+	return g.bundle.add("README.txt", []byte(text.String()))
+}
+
+func orUnknown(version string) string {
+	if version == "" {
+		return "of unknown version"
+	}
+	return version
+}
+
+func (g *gathering) leftOut() string {
+	left := "  Secrets are never read. What looks like a password, token or key is shown as " + masked + ".\n"
+	if g.options.WithoutLogs {
+		left += "  Logs (--no-logs).\n"
+	}
+	if g.options.Full {
+		return left + "  Nothing else (--full): read it before you send it to anybody.\n"
+	}
+	return left +
+		"  Of users' pods: environment, commands, arguments, images, volumes, annotations.\n" +
+		"  Of drivers' pods: values of environment variables, annotations.\n" +
+		"  Of nodes: addresses, annotations, and labels that nothing selects by.\n" +
+		"  Of configurations for drivers: values; names of fields are there.\n" +
+		"  With --full these are in it.\n" +
+		"Names are in it: of namespaces, pods, claims, nodes and images of drivers; labels of all but nodes, too.\n"
+}
+
+func (g *gathering) notSeen() string {
+	var text strings.Builder
+	for _, u := range g.report.Cluster.Unseen {
+		if u.NotServed {
+			continue // there is none of it
+		}
+		fmt.Fprintf(&text, "  %s: %s\n", u.Resource, u.Why)
+	}
+	for _, sentence := range g.report.Missing {
+		fmt.Fprintf(&text, "  %s\n", sentence)
+	}
+	if text.Len() == 0 {
+		return "  Nothing.\n"
+	}
+	return text.String()
+}

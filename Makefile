@@ -43,7 +43,7 @@ E2E_ENV  = DRAGOMAN_CACHE=$(CACHE) HELM=$(HELM) NODEIMAGE=$(CURDIR)/bin/nodeimag
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##
 .PHONY: demo demo-down
@@ -172,6 +172,33 @@ build: ## the programs, into bin/
 	@$(GOBUILD) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 	@cd e2e/nodeimage && $(GOBUILD) -o $(CURDIR)/bin/nodeimage .
 	@cd e2e && $(GOBUILD) -o $(CURDIR)/bin/ ./demo ./busybox
+
+.PHONY: install kubectl-dra kubectl-dra-archives
+kubectl-dra: # the plugin of kubectl alone, into bin/
+	@$(GOBUILD) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/kubectl-dra
+
+# Where "make install" puts things: PREFIX/bin if that is said, else where "go install" does.
+BINDIR ?= $(if $(PREFIX),$(PREFIX)/bin,$(or $(shell go env GOBIN),$(firstword $(subst :, ,$(shell go env GOPATH)))/bin))
+install: kubectl-dra ## "kubectl dra" with its completion, into GOBIN, or PREFIX/bin with PREFIX=/usr/local
+	@mkdir -p "$(DESTDIR)$(BINDIR)" && install -m 0755 bin/kubectl-dra "$(DESTDIR)$(BINDIR)/kubectl-dra"
+	@ln -sf kubectl-dra "$(DESTDIR)$(BINDIR)/kubectl_complete-dra"
+	@echo "installed $(DESTDIR)$(BINDIR)/kubectl-dra, and kubectl_complete-dra, with which kubectl completes"
+	@case ":$$PATH:" in *":$(BINDIR):"*) ;; *) echo "$(BINDIR) is not on your PATH: kubectl will not find it";; esac
+
+# What the manifest for krew says of a release: where the archives are, and for which platforms there are any.
+RELEASES  ?= https://example.com/dragoman/releases/download
+PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+kubectl-dra-archives: ## "kubectl dra" for each platform, and its manifest for krew, into bin/krew/
+	@rm -rf bin/krew && mkdir -p bin/krew
+	@sed -e '/^#/d; s,RELEASES,$(RELEASES),; s,VERSION,$(VERSION),g' deployments/krew/dra.yaml > bin/krew/dra.yaml
+	@for p in $(PLATFORMS); do \
+	  os=$${p%/*}; arch=$${p#*/}; dir=bin/krew/$${os}_$$arch; archive=kubectl-dra_v$(VERSION)_$${os}_$$arch.tar.gz; \
+	  mkdir $$dir; cp LICENSE $$dir/; \
+	  GOOS=$$os GOARCH=$$arch $(GOBUILD) -ldflags '$(LDFLAGS)' -o $$dir/ ./cmd/kubectl-dra; \
+	  tar -C $$dir --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -c $$(ls $$dir) | gzip -n > bin/krew/$$archive; \
+	  sum=$$(sha256sum bin/krew/$$archive); echo "$${sum%% *}  $$archive" | tee -a bin/krew/SHA256SUMS; \
+	  sed -i "s,SHA256_$${os}_$$arch,$${sum%% *}," bin/krew/dra.yaml; rm -r $$dir; \
+	done
 
 build-nvml: gcc ## the programs for nodes with NVIDIA GPUs, into bin/nvml/; they need cgo and glibc
 	@mkdir -p bin/nvml

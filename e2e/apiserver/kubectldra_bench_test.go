@@ -1,0 +1,69 @@
+package apiserver
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"k8s.io/client-go/tools/clientcmd"
+
+	"example.com/dragoman/pkg/sanity/apiserver"
+)
+
+// BenchmarkKubectlDRA calls the program, as somebody at a terminal does, on the cluster of BenchmarkLook: 10,000
+// devices on 1,000 nodes, 5,000 claims and pods. It says how long a call takes and how much memory it has at most.
+func BenchmarkKubectlDRA(b *testing.B) {
+	ctx, stop := context.WithTimeout(b.Context(), 20*time.Minute)
+	defer stop()
+	program := kubectlDRA(b)
+	found, err := apiserver.Find(ctx, apiserver.Search{Version: apiserver.DefaultVersion, Environment: os.Getenv})
+	if err != nil {
+		b.Fatal(err)
+	}
+	server, err := apiserver.Start(ctx, apiserver.Options{Programs: found})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			b.Error(err)
+		}
+	})
+	config, err := clientcmd.BuildConfigFromFlags("", server.Kubeconfig)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := fill(ctx, config); err != nil {
+		b.Fatal(err)
+	}
+	for _, c := range []struct{ args, want string }{
+		{"devices", "10000 devices on 1000 nodes: 5000 in use, 5000 free"},
+		{"devices -o json", `"devices": 10000`},
+		{"devices --free", "(5000 shown)"},
+		{"why pod/train-0001", "train-0001"},
+	} {
+		b.Run(strings.ReplaceAll(c.args, "/", " "), func(b *testing.B) {
+			most := int64(0)
+			for b.Loop() {
+				call := exec.CommandContext(ctx, program, append(strings.Fields(c.args), "--kubeconfig", server.Kubeconfig)...)
+				var out, said bytes.Buffer
+				call.Stdout, call.Stderr = &out, &said
+				if err := call.Run(); err != nil || !strings.Contains(out.String(), c.want) {
+					b.Fatalf("%v: the answer lacks %q; it ends with %q; stderr: %s", err, c.want, tail(out.String()), &said)
+				}
+				if usage, ok := call.ProcessState.SysUsage().(*syscall.Rusage); ok {
+					most = max(most, usage.Maxrss)
+				}
+			}
+			b.ReportMetric(float64(most)/1024, "MiB-at-most")
+		})
+	}
+}
+
+// tail is the end of a long answer.
+func tail(text string) string { return text[max(0, len(text)-300):] }

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -31,7 +30,7 @@ func (s *session) printWhy(a why.Answer) error {
 	for _, g := range a.Got {
 		w.got(g)
 	}
-	if a.FitCount > 0 && !w.stopped(a) {
+	if a.FitCount > 0 {
 		w.there(a)
 	} else {
 		for _, r := range a.Requests {
@@ -49,13 +48,11 @@ func (s *session) printWhy(a why.Answer) error {
 	return err
 }
 
-// stopped says that what the allocator said of nodes is not what the scheduler would come to.
-func (w *whyScreen) stopped(a why.Answer) bool {
-	return slices.ContainsFunc(a.Reasons, func(r why.Reason) bool { return r.ID == why.SelectorError })
-}
-
 // there is all that is to say of devices that can be had.
 func (w *whyScreen) there(a why.Answer) {
+	if len(a.Requests) == 0 && a.State != why.Possible {
+		return // the devices that it has are on the screen, with their node
+	}
 	nodes := strings.Join(a.Fits, ", ")
 	if more := a.FitCount - len(a.Fits); more > 0 {
 		nodes += fmt.Sprintf(" and %d more", more)
@@ -68,6 +65,10 @@ func (w *whyScreen) there(a why.Answer) {
 		wants = append(wants, r.Wants)
 	}
 	w.WriteString("\n")
+	if len(wants) == 0 {
+		w.wrapped(plain, "", "  ", "It has its devices already, and can use them on: "+nodes)
+		return
+	}
 	w.wrapped(plain, "", "  ", fmt.Sprintf("The devices are there (%s), on: %s", strings.Join(wants, "; "), nodes))
 }
 
@@ -222,6 +223,9 @@ func (w *whyScreen) unfit(a why.Answer) {
 func (w *whyScreen) next(a why.Answer) {
 	if len(a.Next) == 0 && a.State == why.Waiting && len(a.Requests) > 0 && a.FitCount == 0 {
 		w.WriteString("\nNext: no single change was found that would help\n")
+	}
+	if a.SearchCut {
+		defer w.wrapped(plain, "      ", "      ", "(not all changes were tried, as there are many: others may help too)")
 	}
 	for i, r := range a.Next {
 		if i == 0 {

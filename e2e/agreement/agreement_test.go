@@ -138,7 +138,10 @@ func (l *lab) playRound(ctx context.Context, t *testing.T, asked []*answers) {
 	}
 	side(t, asked, func(a *answers) (err error) {
 		a.cluster = cluster
-		a.ours, err = answer(ctx, cluster, a.pod)
+		if a.ours, err = answer(ctx, cluster, a.pod); err != nil {
+			return err
+		}
+		a.reasons, err = explain(ctx, cluster, a.pod)
 		return err
 	})
 	side(t, asked, func(a *answers) (err error) {

@@ -12,6 +12,7 @@ import (
 
 	"example.com/dragoman/pkg/view"
 	"example.com/dragoman/pkg/view/allocate"
+	"example.com/dragoman/pkg/view/why"
 )
 
 // answers are what both say to a pod.
@@ -21,6 +22,7 @@ type answers struct {
 	// cluster is what kubectl-dra has seen, before the pod was made.
 	cluster *view.Cluster
 	ours    allocate.Simulation
+	reasons why.Answer
 	theirs  verdict
 }
 
@@ -33,6 +35,9 @@ func answer(ctx context.Context, cluster *view.Cluster, pod *corev1.Pod) (alloca
 func (a *answers) compare(old bool) error {
 	if a.ours.Possible() != a.theirs.fits {
 		return fmt.Errorf("kubectl-dra says %s\nkube-scheduler says %v", said(&a.ours, a.question), a.theirs)
+	}
+	if err := a.explained(); err != nil {
+		return err
 	}
 	if !a.theirs.fits {
 		return nil

@@ -24,6 +24,9 @@ type Options struct {
 	Features *Features
 	// Timeout is how long one node may take. 0: 10 seconds, as in the scheduler (gate DRASchedulerFilterTimeout).
 	Timeout time.Duration
+	// Like is an allocator for nearly the same cluster, whose features and compiled selectors are taken: that is much
+	// quicker, if many variants of a cluster are looked at.
+	Like *Allocator
 }
 
 // schedulerTimeout is DynamicResourcesFilterTimeoutDefault of the scheduler's configuration.
@@ -41,23 +44,33 @@ type Allocator struct {
 	timeout  time.Duration
 	counters bool // some device consumes counters
 	library  structured.Allocator
+	compiled *selector.Compiled
 	make     func() (structured.Allocator, error)
 }
 
 // New returns an allocator for the cluster as it is.
 func New(c *view.Cluster, o Options) (*Allocator, error) {
 	a := &Allocator{
-		cluster:  *c,
-		features: FeaturesOf(c),
-		timeout:  cmp.Or(o.Timeout, schedulerTimeout),
-		older:    isOlder(c.Version, 35),
-		given:    tainted(c),
-		classes:  make(classes, len(c.Classes)),
-		state:    newState(),
+		cluster: *c,
+		timeout: cmp.Or(o.Timeout, schedulerTimeout),
+		older:   isOlder(c.Version, 35),
+		given:   tainted(c),
+		classes: make(classes, len(c.Classes)),
+		state:   newState(),
 	}
 	a.cluster.Claims = slices.Clone(c.Claims)
-	if o.Features != nil {
+	switch {
+	case o.Features != nil:
 		a.features = *o.Features
+	case o.Like != nil:
+		a.features = o.Like.features
+	default:
+		a.features = FeaturesOf(c)
+	}
+	if o.Like != nil {
+		a.compiled = o.Like.compiled
+	} else {
+		a.compiled = selector.ForAllocator()
 	}
 	a.slices = a.given
 	if a.older {
@@ -74,9 +87,9 @@ func New(c *view.Cluster, o Options) (*Allocator, error) {
 			count(a.state, claim.Status.Allocation, a.features)
 		}
 	}
-	compiled := selector.ForAllocator()
 	a.make = func() (structured.Allocator, error) {
-		return structured.NewAllocator(context.Background(), a.features.Features, a.state, a.classes, a.slices, compiled)
+		return structured.NewAllocator(context.Background(), a.features.Features, a.state, a.classes, a.slices,
+			a.compiled)
 	}
 	return a, a.renew()
 }

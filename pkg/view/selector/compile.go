@@ -105,8 +105,11 @@ func (s *Selector) Matches(ctx context.Context, driver string, d *resourceapi.De
 	return matches, err
 }
 
+// Compiled keeps compiled expressions for the library's allocator. It may be used from several goroutines.
+type Compiled = dracel.Cache
+
 // ForAllocator returns the library's own cache of compiled expressions, which its allocator asks for.
-func ForAllocator() *dracel.Cache {
+func ForAllocator() *Compiled {
 	const expressions = 1000 // as many as a scheduler would keep for large clusters
 	return dracel.NewCache(expressions, storedFeatures())
 }

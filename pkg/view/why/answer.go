@@ -46,6 +46,8 @@ type Answer struct {
 	// Next is what would help, the smallest change first. Each was tried with the scheduler's allocator, unless Tried is
 	// false.
 	Next []Remedy `json:"next,omitempty"`
+	// SearchCut says that not all changes were tried, because that would take too long: others may help too.
+	SearchCut bool `json:"searchCut,omitempty"`
 	// Scheduler is the scheduler's own last answer, if it was no and is not among Reasons.
 	Scheduler *Quote `json:"scheduler,omitempty"`
 	// NotCovered says what could not be seen, and so what the answer does not take into account.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
@@ -55,7 +56,7 @@ func (f *search) fewer() []change {
 		}
 		for k := min(most, resourceapi.AllocationResultsMaxSize); k > 0 && f.worth(j); k-- {
 			changes = append(changes, change{
-				kind: AskForFewer, text: f.fewerText(n, k),
+				kind: AskForFewer, text: f.fewerText(n, k), where: f.withOthers(n),
 				apply: func(s situation) situation { return n.withCount(s, int64(k)) },
 			})
 		}
@@ -99,6 +100,7 @@ func (f *search) less() []change {
 			if most.Sign() > 0 && most.Cmp(n.capacity.Requests[name]) < 0 {
 				changes = append(changes, change{
 					kind: AskForLess, text: fmt.Sprintf("ask for %s: %s%s", name, most.String(), f.in(n)),
+					where: f.withOthers(n),
 					apply: func(s situation) situation { return n.withCapacity(s, name, most) },
 				})
 			}
@@ -136,6 +138,7 @@ func (f *search) tolerations() []change {
 			add := resourceapi.DeviceToleration{Key: t.Key, Operator: resourceapi.DeviceTolerationOpExists, Effect: t.Effect}
 			changes = append(changes, change{
 				kind: Tolerate, text: fmt.Sprintf("tolerate %s, if the device will do in spite of it%s", text, f.in(n)),
+				where: f.withOthers(n),
 				apply: func(s situation) situation {
 					return n.edit(s, func(r *resourceapi.ExactDeviceRequest) { r.Tolerations = append(r.Tolerations, add) },
 						func(r *resourceapi.DeviceSubRequest) { r.Tolerations = append(r.Tolerations, add) })
@@ -153,7 +156,7 @@ func (f *search) otherNodes() []change {
 		changes = append(changes, change{
 			kind: AllowNodes, text: "let the pod run on %s (" + strings.ReplaceAll(g.Text, "%", "%%") + ")", on: true,
 			apply: func(s situation) situation {
-				s.nodes = nil
+				s.nodes, s.beyond = nil, nil
 				for _, n := range f.nodes {
 					if slices.Contains(g.Nodes, n.Name) {
 						s.nodes = append(s.nodes, n)
@@ -195,6 +198,7 @@ func (f *search) withoutSelectors() []change {
 			}
 			changes = append(changes, change{
 				kind: DropSelector, text: fmt.Sprintf("leave %s out%s", n.selectorText(x), f.in(n)),
+				where: f.withOthers(n),
 				apply: func(s situation) situation {
 					return n.edit(s, func(r *resourceapi.ExactDeviceRequest) {
 						r.Selectors = slices.Delete(r.Selectors, x.index, x.index+1)
@@ -240,6 +244,7 @@ func (f *search) otherClasses() []change {
 			}
 			changes = append(changes, change{
 				kind: OtherClass, text: fmt.Sprintf("ask for class %s%s, if its devices will do", name, f.in(n)),
+				where: f.withOthers(n),
 				apply: func(s situation) situation {
 					return n.edit(s, func(r *resourceapi.ExactDeviceRequest) { r.DeviceClassName = name },
 						func(r *resourceapi.DeviceSubRequest) { r.DeviceClassName = name })
@@ -259,23 +264,30 @@ func (f *search) waits() []change {
 		if all > 1 {
 			others = fmt.Sprintf(", one of %s claims that hold such devices", number(all))
 		}
-		changes = append(changes, f.wait("wait until "+h.who+" ends"+others, h.claim))
+		changes = append(changes, f.wait("wait until "+h.who+" ends"+others, h.nodes, h.claim))
 	}
 	for _, group := range f.holdersByNode(holders) {
 		var names []string
+		var nodes []string
 		var claims []*resourceapi.ResourceClaim
 		for _, h := range group {
-			names, claims = append(names, h.who), append(claims, h.claim)
+			names, claims, nodes = append(names, h.who), append(claims, h.claim), append(nodes, h.nodes...)
 			if len(claims) > 1 {
-				changes = append(changes, f.wait("wait until "+listed(names, 4)+" end", claims...))
+				text := "wait until " + listed(names, 4) + " end"
+				changes = append(changes, f.wait(text, slices.Clone(nodes), claims...))
 			}
 		}
 	}
 	return changes
 }
 
-func (f *search) wait(text string, claims ...*resourceapi.ResourceClaim) change {
-	return change{kind: WaitFor, text: text, apply: func(s situation) situation {
+// wait takes away what claims hold of devices on the nodes; no name is that of devices for several nodes.
+func (f *search) wait(text string, nodes []string, claims ...*resourceapi.ResourceClaim) change {
+	var where func(*corev1.Node) bool
+	if !slices.Contains(nodes, "") {
+		where = func(n *corev1.Node) bool { return slices.Contains(nodes, n.Name) }
+	}
+	return change{kind: WaitFor, text: text, where: where, apply: func(s situation) situation {
 		s.cluster = withoutAllocation(s.cluster, claims...)
 		return s
 	}}

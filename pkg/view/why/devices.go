@@ -22,10 +22,14 @@ const mostFits = 5
 func (e *examination) devices(ctx context.Context) error {
 	e.gotSoFar(ctx)
 	claims := e.missing()
-	nodes := e.fitting()
-	nodes = e.whereGiven(nodes)
+	fitting := e.fitting()
+	nodes, beyond := e.whereGiven(fitting)
 	e.offered(nodes)
 	if len(claims) == 0 {
+		if len(e.parts) > 0 {
+			e.fits(namesOf(nodes))
+			e.possible()
+		}
 		if len(e.parts) == 0 && !e.blocked {
 			e.note(NoDevicesAskedFor, "", "it asks for none")
 		}
@@ -40,10 +44,14 @@ func (e *examination) devices(ctx context.Context) error {
 	}
 	known := e.classesOf(claims)
 	e.published()
-	s := situation{cluster: e.Cluster, pod: e.pod, claims: claims, nodes: nodes}
+	s := situation{cluster: e.Cluster, pod: e.pod, claims: claims, nodes: nodes, beyond: beyond}
 	var v verdict
 	if known {
-		var err error
+		allocator, err := s.allocator()
+		if err != nil {
+			return err
+		}
+		s.like = &variant{of: s.cluster, allocator: allocator}
 		if v, err = s.ask(ctx, false); err != nil {
 			return err
 		}
@@ -51,7 +59,7 @@ func (e *examination) devices(ctx context.Context) error {
 	judges := e.funnels(ctx, claims, nodes)
 	e.explain(ctx, s, v, judges, known)
 	if !v.can() && known {
-		if err := e.remedies(ctx, s, judges); err != nil && ctx.Err() != nil {
+		if err := e.remedies(ctx, s, v, judges); err != nil && ctx.Err() != nil {
 			return err
 		}
 	}
@@ -105,8 +113,23 @@ func unfitWhy(err error) string {
 	return err.Error()
 }
 
-// whereGiven are those of the nodes on which the devices can be used that the pod's other claims have.
-func (e *examination) whereGiven(nodes []*corev1.Node) []*corev1.Node {
+// fits are the nodes that could give all that is asked for.
+func (e *examination) fits(nodes []string) {
+	e.answer.FitCount = len(nodes)
+	e.answer.Fits = nodes[:min(len(nodes), mostFits)]
+}
+
+func namesOf(nodes []*corev1.Node) []string {
+	var names []string
+	for _, n := range nodes {
+		names = append(names, n.Name)
+	}
+	return names
+}
+
+// whereGiven are those of the nodes on which the devices can be used that the pod's other claims have, and beyond are
+// the others.
+func (e *examination) whereGiven(nodes []*corev1.Node) (reach, beyond []*corev1.Node) {
 	for _, claim := range e.given() {
 		selector := claim.Status.Allocation.NodeSelector
 		if selector == nil {
@@ -116,6 +139,8 @@ func (e *examination) whereGiven(nodes []*corev1.Node) []*corev1.Node {
 		for _, n := range nodes {
 			if has, err := selects(selector, n); err == nil && has {
 				left = append(left, n)
+			} else {
+				beyond = append(beyond, n)
 			}
 		}
 		if len(left) == 0 && len(nodes) > 0 {
@@ -125,7 +150,7 @@ func (e *examination) whereGiven(nodes []*corev1.Node) []*corev1.Node {
 		}
 		nodes = left
 	}
-	return nodes
+	return nodes, beyond
 }
 
 // classesOf says whether there are all classes that the claims name.
@@ -198,8 +223,9 @@ func (e *examination) funnels(
 
 // explain puts the verdict into words.
 func (e *examination) explain(ctx context.Context, s situation, v verdict, judges []*judge, known bool) {
-	e.answer.FitCount = len(v.yes)
-	e.answer.Fits = v.yes[:min(len(v.yes), mostFits)]
+	if v.can() {
+		e.fits(v.yes)
+	}
 	switch {
 	case !known || len(s.nodes) == 0 || len(e.Slices) == 0:
 	case v.err != nil:
@@ -311,7 +337,7 @@ func (e *examination) short(judges []*judge) []string {
 func (e *examination) possible() {
 	q, answered := e.schedulerSays()
 	switch {
-	case e.blocked || e.pod == nil || !answered:
+	case e.blocked || e.pod == nil || !answered || e.answer.FitCount == 0:
 		return
 	case strings.Contains(q.Text, "cannot allocate all claims") || strings.Contains(q.Text, "resourceclaim") ||
 		strings.Contains(q.Text, "device class"):
@@ -329,7 +355,7 @@ func (e *examination) conclude() {
 	e.scheduler()
 	e.quoteScheduler()
 	for _, r := range e.answer.Reasons {
-		if explains(r.ID) {
+		if explains(r.ID) || r.ID == NotAtScheduler && e.answer.FitCount > 0 {
 			continue
 		}
 		e.say(Waiting, "waits: %s", r.Text)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -55,8 +56,12 @@ func (f *search) fix(n *need, x *expression, m mend) change {
 	if m.old == guarding {
 		text = fmt.Sprintf("put %s before the selector%s", strings.TrimSpace(m.replacement), where)
 	}
+	var only func(*corev1.Node) bool
+	if x.from != "class" {
+		only = f.withOthers(n)
+	}
 	return change{
-		kind: FixSelector, text: text,
+		kind: FixSelector, text: text, where: only,
 		apply: func(s situation) situation {
 			set := func(selectors []resourceapi.DeviceSelector) []resourceapi.DeviceSelector {
 				selectors = slices.Clone(selectors)

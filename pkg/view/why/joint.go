@@ -26,7 +26,7 @@ func (e *examination) together(ctx context.Context, s situation, judges []*judge
 		}
 		return
 	}
-	s.nodes = common
+	s.nodes, s.limit = common, slowNode
 	if e.constraints(ctx, s, judges) {
 		return
 	}

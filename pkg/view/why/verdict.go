@@ -1,10 +1,12 @@
 package why
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,6 +28,19 @@ type situation struct {
 	claims []*resourceapi.ResourceClaim
 	// nodes are those that come into question.
 	nodes []*corev1.Node
+	// beyond are those that fit the pod, but where devices are out of reach that it has already. The scheduler tries
+	// them nevertheless, so what makes it give up there counts.
+	beyond []*corev1.Node
+	// like is an allocator for the cluster, or for one that differs little; nil if there is none yet.
+	like *variant
+	// limit is how long a node may take; 0: as long as in the scheduler.
+	limit time.Duration
+}
+
+// variant is an allocator with the cluster that it is for.
+type variant struct {
+	of        *view.Cluster
+	allocator *allocate.Allocator
 }
 
 // verdict is what the allocator says.
@@ -40,15 +55,18 @@ type verdict struct {
 }
 
 // can says that the scheduler would find a node.
-func (v verdict) can() bool { return v.err == nil && len(v.yes) > 0 }
+func (v verdict) can() bool { return v.err == nil && v.tooLong == "" && len(v.yes) > 0 }
 
 // ask has the allocator try each node, or, if one is enough, only until one can: that is the first that can.
 func (s situation) ask(ctx context.Context, oneIsEnough bool) (verdict, error) {
-	allocator, err := allocate.New(s.cluster, allocate.Options{})
+	allocator, err := s.allocator()
 	if err != nil {
-		return verdict{}, fmt.Errorf("set up the allocator: %w", err)
+		return verdict{}, err
 	}
-	r := &round{situation: s, oneIsEnough: oneIsEnough, firstYes: len(s.nodes), answers: make([]answer, len(s.nodes))}
+	inReach := len(s.nodes)
+	s.nodes = slices.Concat(s.nodes, s.beyond)
+	r := &round{situation: s, oneIsEnough: oneIsEnough, inReach: inReach, firstYes: len(s.nodes),
+		answers: make([]answer, len(s.nodes))}
 	var workers sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), len(s.nodes)) {
 		workers.Go(func() { r.work(ctx, allocator) })
@@ -60,10 +78,28 @@ func (s situation) ask(ctx context.Context, oneIsEnough bool) (verdict, error) {
 	return r.verdict(), nil
 }
 
+// allocator is the one for the cluster.
+func (s situation) allocator() (*allocate.Allocator, error) {
+	if s.like != nil && s.like.of == s.cluster {
+		return s.like.allocator, nil
+	}
+	var o allocate.Options
+	if s.like != nil {
+		o.Like = s.like.allocator
+	}
+	allocator, err := allocate.New(s.cluster, o)
+	if err != nil {
+		return nil, fmt.Errorf("set up the allocator: %w", err)
+	}
+	return allocator, nil
+}
+
 // round is one time of asking about all nodes.
 type round struct {
 	situation
 	oneIsEnough bool
+	// inReach is how many of the nodes can be the pod's; the others come after them.
+	inReach int
 
 	mu       sync.Mutex
 	next     int
@@ -84,7 +120,7 @@ func (r *round) try(ctx context.Context, allocator *allocate.Allocator, node *co
 	if asksForNothing(claims) {
 		return answer{yes: true}
 	}
-	limited, cancel := context.WithTimeout(ctx, filterTimeout)
+	limited, cancel := context.WithTimeout(ctx, cmp.Or(r.limit, filterTimeout))
 	defer cancel()
 	results, err := allocator.OnNode(limited, node, claims)
 	if errors.As(err, new(*allocate.NodeError)) {
@@ -107,9 +143,9 @@ func (r *round) work(ctx context.Context, allocator *allocate.Allocator) {
 		r.mu.Lock()
 		r.answers[i] = a
 		switch {
-		case a.yes:
+		case a.yes && i < r.inReach:
 			r.firstYes = min(r.firstYes, i)
-		case errors.Is(a.err, context.DeadlineExceeded):
+		case isTooLong(a.err):
 			r.next = len(r.nodes) // others would take as long
 		}
 		r.mu.Unlock()
@@ -120,7 +156,7 @@ func (r *round) verdict() verdict {
 	var v verdict
 	for i, a := range r.answers {
 		switch {
-		case errors.Is(a.err, context.DeadlineExceeded):
+		case isTooLong(a.err):
 			if v.tooLong == "" {
 				v.tooLong = r.nodes[i].Name
 			}
@@ -128,11 +164,15 @@ func (r *round) verdict() verdict {
 			if v.err == nil {
 				v.err, v.errNode = a.err, r.nodes[i].Name
 			}
-		case a.yes && (!r.oneIsEnough || i == r.firstYes):
+		case a.yes && i < r.inReach && (!r.oneIsEnough || i == r.firstYes):
 			v.yes = append(v.yes, r.nodes[i].Name)
 		}
 	}
 	return v
+}
+
+func isTooLong(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, new(*allocate.TimeoutError))
 }
 
 // asksForNothing says that claims have no requests: any node will do, and the allocator answers with nothing.

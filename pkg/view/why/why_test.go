@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -155,7 +157,7 @@ func TestPodsWaitForAReasonThatHasAName(t *testing.T) {
 		"no-slices-of-driver":       {why.Waiting, reasons(why.NoSlicesOfDriver), next(why.Do)},
 		"nodes-mixed":               {why.Waiting, reasons(why.NotEnough), next(why.WaitFor, why.AllowNodes)},
 		"nodes-unfit":               {why.Waiting, reasons(why.PodUnfit), next(why.AllowNodes)},
-		"not-at-scheduler":          {why.Waiting, reasons(why.NotAtScheduler), next(why.Do)},
+		"not-at-scheduler":          {why.Possible, reasons(why.NotAtScheduler), next(why.Do)},
 		"not-yet-tried":             {why.Possible, reasons(why.NotYetTried), next(why.Do)},
 		"other-class":               {why.Waiting, reasons(why.NotEnough), next(why.OtherClass)},
 		"pool-incomplete":           {why.Waiting, reasons(why.PoolIncomplete), next(why.Do)},
@@ -228,8 +230,51 @@ func TestOneNodeWhereASelectorFailsStopsThePodOnAll(t *testing.T) {
 	slice.Spec.NodeName, slice.Spec.Pool.Name = new("node-b"), "node-b"
 	c.Nodes, c.Slices = append(c.Nodes, node), append(c.Slices, slice)
 	a := podAnswer(t, c, train)
-	if a.State != why.Waiting || !slices.Equal(ids(a), []why.ReasonID{why.SelectorError}) || a.FitCount != 1 {
+	if a.State != why.Waiting || !slices.Equal(ids(a), []why.ReasonID{why.SelectorError}) || len(a.Fits)+a.FitCount != 0 {
 		t.Errorf("is %s for %s, and fits %d nodes", a.State, ids(a), a.FitCount)
+	}
+}
+
+// The scheduler tries also nodes out of reach of what the pod has already, and an error there ends its attempt.
+func TestASelectorThatFailsOutOfReachStopsThePodToo(t *testing.T) {
+	c := recorded(t, "selector-mixed-drivers")
+	given := c.Claims[0].DeepCopy()
+	given.Name, given.UID, given.OwnerReferences = "given", "given", nil
+	given.Status.Allocation = &resourceapi.AllocationResult{
+		AllocationTimestamp: &metav1.Time{}, NodeSelector: onlyOn("node-b"),
+	}
+	node, slice := c.Nodes[0].DeepCopy(), c.Slices[0].DeepCopy()
+	node.Name, slice.Name = "node-b", "of-node-b"
+	slice.Spec.NodeName, slice.Spec.Pool.Name = new("node-b"), "node-b"
+	c.Nodes, c.Slices, c.Claims = append(c.Nodes, node), append(c.Slices, slice), append(c.Claims, given)
+	c.Pods[0].Spec.ResourceClaims = append(c.Pods[0].Spec.ResourceClaims,
+		corev1.PodResourceClaim{Name: "given", ResourceClaimName: &given.Name})
+	a := podAnswer(t, c, train)
+	if a.State != why.Waiting || !slices.Equal(ids(a), []why.ReasonID{why.SelectorError}) || a.FitCount != 0 {
+		t.Errorf("is %s for %s, and fits %d nodes: %s", a.State, ids(a), a.FitCount, a.Summary)
+	}
+}
+
+func onlyOn(node string) *corev1.NodeSelector {
+	return &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
+		MatchFields: []corev1.NodeSelectorRequirement{{
+			Key: "metadata.name", Operator: corev1.NodeSelectorOpIn, Values: []string{node},
+		}},
+	}}}
+}
+
+func TestAPodWhoseClaimsAllHaveDevicesCanRunWhereTheyAre(t *testing.T) {
+	c := recorded(t, "not-at-scheduler")
+	for _, claim := range c.Claims {
+		if claim.Status.Allocation == nil {
+			claim.Status.Allocation = &resourceapi.AllocationResult{
+				AllocationTimestamp: &metav1.Time{}, NodeSelector: onlyOn("node-b"),
+			}
+		}
+	}
+	a := podAnswer(t, c, train)
+	if a.State != why.Possible || !slices.Equal(a.Fits, []string{"node-b"}) || a.FitCount != 1 {
+		t.Errorf("is %s for %s, and fits %v", a.State, ids(a), a.Fits)
 	}
 }
 

@@ -52,12 +52,13 @@ var mayImport = map[string][]string{
 	"pkg/driver": {
 		"pkg/inventory", "pkg/publish", "pkg/claim", "pkg/prepare", "pkg/status", "pkg/metadata", "pkg/device",
 	},
+	"pkg/nearest":       {},
 	"pkg/view":          {},
 	"pkg/view/collect":  {"pkg/view"},
-	"pkg/view/manifest": {},
+	"pkg/view/manifest": {"pkg/nearest"},
 	"pkg/view/selector": {},
 	"pkg/view/allocate": {"pkg/view", "pkg/view/selector"},
-	"pkg/view/why":      {"pkg/view", "pkg/view/allocate", "pkg/view/selector"},
+	"pkg/view/why":      {"pkg/nearest", "pkg/view", "pkg/view/allocate", "pkg/view/selector"},
 	"pkg/view/gather":   {"pkg/view", "pkg/view/collect"},
 	"pkg/view/validate": {
 		"pkg/view", "pkg/view/manifest", "pkg/view/selector", "pkg/claim", "api/gpu/v1alpha1", "api/config/v1alpha1",
@@ -101,8 +102,7 @@ var mayImport = map[string][]string{
 	"cmd/dragoman": {
 		"api/config/v1alpha1", "api/gpu/v1alpha1", "pkg/cdi", "pkg/checkpoint", "pkg/claim", "pkg/device",
 		"pkg/admission", "pkg/binding", "pkg/device/mock", "pkg/device/nvml", "pkg/doctor", "pkg/driver", "pkg/inventory",
-		"pkg/prepare", "pkg/publish",
-		"pkg/status", "pkg/telemetry",
+		"pkg/nearest", "pkg/prepare", "pkg/publish", "pkg/status", "pkg/telemetry",
 	},
 }
 

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	configv1alpha1 "example.com/dragoman/api/config/v1alpha1"
+	"example.com/dragoman/pkg/nearest"
 )
 
 type driverConfig = configv1alpha1.DriverConfig
@@ -162,34 +163,13 @@ func (s *settings) explain(err error) error {
 
 // nearest returns the flag that differs least from name, "" if none is near.
 func (s *settings) nearest(name string) string {
-	best, least := "", len(name)/3+1
+	var known []string
 	s.flags.VisitAll(func(f *flag.Flag) {
-		if d := distance(name, f.Name); d < least && len(f.Name) > 1 {
-			best, least = f.Name, d
+		if len(f.Name) > 1 {
+			known = append(known, f.Name)
 		}
 	})
-	return best
-}
-
-// distance is how many letters must be added, removed or replaced to turn a into b.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replaced := diagonal
-			if a[i] != b[j] {
-				replaced++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return nearest.Of(name, known)
 }
 
 func (s *settings) usage() string {

@@ -117,10 +117,11 @@ func TestTextsBecomeDocuments(t *testing.T) {
 			},
 		},
 		"a plain yes, which is true in YAML 1.1": {
-			"apiVersion: v1\nkind: Pod\nmetadata:\n  name: yes\n  labels: {on: \"off\", b: 7}\n",
+			"apiVersion: v1\nkind: Pod\nmetadata:\n  name: yes\n  labels: {on: \"off\", b: 7, c: 0x10}\n",
 			[]string{
-				"f[0]:1 Pod: nothing", "  4: metadata.name: true: must be a string; put it in quotes",
+				"f[0]:1 Pod: nothing", "  4: metadata.name: yes, which YAML reads as true: must be a string; put it in quotes",
 				"  5: metadata.labels[b]: 7: must be a string; put it in quotes",
+				"  5: metadata.labels[c]: 0x10, which YAML reads as 16: must be a string; put it in quotes",
 			},
 		},
 		"a quantity that takes minutes to read": {

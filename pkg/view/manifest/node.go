@@ -26,6 +26,7 @@ type node struct {
 	kind    kind
 	line    int
 	literal string   // of boolean and number as JSON has it, of a string the text
+	written string   // of boolean and number, where JSON has it otherwise than it was written
 	items   []*node  // of a list
 	members []member // of an object
 }
@@ -147,7 +148,9 @@ func (n *node) shown() string {
 		return string(n.kind)
 	case str:
 		return fmt.Sprintf("%.64q", n.literal)
-	default:
-		return fmt.Sprintf("%.64s", n.literal)
 	}
+	if n.written != "" {
+		return fmt.Sprintf("%.64s, which YAML reads as %.64s", n.written, n.literal)
+	}
+	return fmt.Sprintf("%.64s", n.literal)
 }

@@ -80,6 +80,9 @@ func (r *yamlReader) value(y *yaml.Node, depth int, aliased bool) (*node, error)
 		return n, r.members(n, y, depth, aliased)
 	default:
 		n.kind, n.literal = scalar(y)
+		if (n.kind == boolean || n.kind == number) && n.literal != y.Value {
+			n.written = y.Value
+		}
 	}
 	return n, nil
 }

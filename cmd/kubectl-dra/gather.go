@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"time"
 
@@ -52,12 +53,13 @@ type gatherCommand struct {
 func newGatherCommand(s *session) *cobra.Command {
 	g := &gatherCommand{session: s}
 	command := &cobra.Command{
-		Use:     "gather",
-		Short:   "Write a support bundle, without secrets",
-		Long:    gatherLong,
-		Example: gatherExample,
-		Args:    noArguments,
-		RunE:    func(command *cobra.Command, _ []string) error { return g.run(command.Context()) },
+		Use:               "gather",
+		Short:             "Write a support bundle, without secrets",
+		Long:              gatherLong,
+		Example:           gatherExample,
+		Args:              noArguments,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              func(command *cobra.Command, _ []string) error { return g.run(command.Context()) },
 	}
 	flags := command.Flags()
 	flags.StringVarP(&g.output, "output", "o", "", "Write the bundle to this `file`, or to stdout if it is -")
@@ -149,7 +151,7 @@ func (g *gatherCommand) answers(ctx context.Context, cluster *view.Cluster) []ga
 		return d.print(listing)
 	})}
 	for _, pod := range waiting(cluster) {
-		answers = append(answers, g.answer(filepath.Join("why", pod.Namespace, pod.Name+".txt"), func(inner *session) error {
+		answers = append(answers, g.answer(path.Join("why", pod.Namespace, pod.Name+".txt"), func(inner *session) error {
 			answer, err := whyAnswer(ctx, cluster, "pod", pod)
 			if err != nil {
 				return err

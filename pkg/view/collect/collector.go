@@ -17,7 +17,7 @@ import (
 
 // Want says what a look is for. ResourceSlices and DeviceClasses are always looked at.
 type Want struct {
-	// Namespace is where claims, templates and pods are looked for. Empty means all namespaces.
+	// Namespace is where claims, templates and pods that use devices are looked for. Empty means all namespaces.
 	Namespace string
 	// Fallback is the namespace that is looked at where the user may not look at all of them. Empty means none.
 	Fallback string
@@ -30,7 +30,8 @@ type Want struct {
 	Pods bool
 	// WholePods keeps these pods with all that they are.
 	WholePods bool
-	// DriverPods adds the pods that register plugins with the kubelet, with all that they are.
+	// DriverPods adds the pods that register plugins with the kubelet, with all that they are: those of all namespaces,
+	// whichever is wanted, as far as the user may look at them.
 	DriverPods bool
 	// Whole names pods to have with their whole specification. Those that do not exist are left out.
 	Whole []types.NamespacedName

@@ -3,11 +3,12 @@ package collect
 import (
 	"path"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"example.com/dragoman/pkg/view"
 )
 
 // lastApplied is a second copy of what kubectl apply was given.
@@ -59,7 +60,7 @@ func keepNode(n *corev1.Node) (*corev1.Node, error) {
 
 // keepPod returns nil for a pod that has nothing to do with devices.
 func keepPod(p *corev1.Pod, want Want) *corev1.Pod {
-	uses := want.Pods && usesDevices(p)
+	uses := want.Pods && (want.Namespace == "" || p.Namespace == want.Namespace) && usesDevices(p)
 	switch {
 	case want.DriverPods && RegistersPlugins(p), uses && want.WholePods:
 		kept := *p
@@ -125,24 +126,14 @@ func usesDevices(p *corev1.Pod) bool {
 }
 
 func asksExtended(c corev1.Container) bool {
-	for name := range c.Resources.Requests {
-		if isExtended(string(name)) {
-			return true
-		}
-	}
-	for name := range c.Resources.Limits {
-		if isExtended(string(name)) {
-			return true
+	for _, list := range []corev1.ResourceList{c.Resources.Requests, c.Resources.Limits} {
+		for name := range list {
+			if view.MayBeDevices(name) {
+				return true
+			}
 		}
 	}
 	return false
-}
-
-// isExtended says whether a resource is none of Kubernetes' own. Those that each DeviceClass has by its name are not.
-func isExtended(name string) bool {
-	domain, _, qualified := strings.Cut(name, "/")
-	own := domain == "kubernetes.io" || strings.HasSuffix(domain, ".kubernetes.io")
-	return qualified && !own || strings.HasPrefix(name, resourceapi.ResourceDeviceClassPrefix)
 }
 
 // RegistersPlugins says whether a pod can register a plugin with the kubelet, as drivers of devices and of volumes do:

@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -42,6 +43,8 @@ type lists[L list] interface {
 type kind[L list, I, T any] struct {
 	resource   schema.GroupVersionResource
 	namespaced bool
+	// everywhere says that all namespaces are looked at even where one is wanted, which is fallen back to.
+	everywhere bool
 	in         func(namespace string) lists[L]
 	items      func(L) []I
 	// keep makes of an item what is kept of it, or nil if nothing is. The item's memory is that of its page: what is
@@ -66,17 +69,20 @@ func (k kind[L, I, T]) look(ctx context.Context, s *sight) {
 // somewhere tries something where it is wanted, and where the user may not do that, in the namespace to fall back to.
 // What is not seen by that is noted.
 func (k kind[L, I, T]) somewhere(ctx context.Context, s *sight, try func(namespace string) error) {
-	namespace := ""
-	if k.namespaced {
-		namespace = s.want.Namespace
+	namespace, fallback := "", ""
+	switch {
+	case k.everywhere:
+		fallback = cmp.Or(s.want.Namespace, s.want.Fallback)
+	case k.namespaced:
+		namespace, fallback = s.want.Namespace, s.want.Fallback
 	}
 	err := try(namespace)
 	if err == nil {
 		return
 	}
 	u := s.collector.unseen(ctx, k.resource, "list", namespace, err)
-	if u.Forbidden && k.namespaced && namespace == "" && s.want.Fallback != "" && try(s.want.Fallback) == nil {
-		u.Only = s.want.Fallback
+	if u.Forbidden && namespace == "" && fallback != "" && try(fallback) == nil {
+		u.Only = fallback
 	}
 	s.missed(u, err)
 }

@@ -114,6 +114,7 @@ func (c *Collector) pods(want Want) plain[*corev1.PodList, corev1.Pod] {
 	return plain[*corev1.PodList, corev1.Pod]{
 		resource:   core("pods"),
 		namespaced: true,
+		everywhere: want.DriverPods, // they are seldom where users' pods are
 		in:         func(namespace string) lists[*corev1.PodList] { return c.core.Pods(namespace) },
 		items:      func(l *corev1.PodList) []corev1.Pod { return l.Items },
 		keep:       func(p *corev1.Pod) (*corev1.Pod, error) { return keepPod(p, want), nil },

@@ -371,3 +371,45 @@ func TestSecretsAreNeverRead(t *testing.T) {
 		t.Errorf("a Secret was asked for: %v, %v", err, s.asked)
 	}
 }
+
+func TestDriversAreSeenInWhicheverNamespaceTheyAre(t *testing.T) {
+	driver := podWithClaim("dra", "driver")
+	driver.Spec.Volumes = []corev1.Volume{{Name: "r", VolumeSource: corev1.VolumeSource{
+		HostPath: &corev1.HostPathVolumeSource{Path: "/var/lib/kubelet/plugins_registry"},
+	}}}
+	unseen := view.Unseen{Resource: "pods", Forbidden: true, Right: "list pods", Only: "team", Why: forbidden("pods").Error()}
+	for name, test := range map[string]struct {
+		refused bool
+		want    collect.Want
+		pods    []string
+		unseen  []view.Unseen
+	}{
+		"beside the pods of all": {
+			want: collect.Want{Fallback: "team"}, pods: []string{"dra/driver", "other/p", "team/p"},
+		},
+		"beside those of one": {
+			want: collect.Want{Namespace: "team", Fallback: "other"}, pods: []string{"dra/driver", "team/p"},
+		},
+		"or are said to be unseen beside those of the one": {
+			refused: true, want: collect.Want{Namespace: "team", Fallback: "other"}, pods: []string{"team/p"},
+			unseen: []view.Unseen{unseen},
+		},
+		"or beside the user's own": {
+			refused: true, want: collect.Want{Fallback: "team"}, pods: []string{"team/p"}, unseen: []view.Unseen{unseen},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t)
+			own, other := podWithClaim("team", "p"), podWithClaim("other", "p")
+			s.lists["/api/v1/pods"] = []runtime.Object{driver, other, own}
+			s.lists["/api/v1/namespaces/team/pods"] = []runtime.Object{own}
+			if test.refused {
+				s.refuses["/api/v1/pods"] = forbidden("pods")
+			}
+			test.want.Pods, test.want.DriverPods = true, true
+			cluster := look(t, s, test.want)
+			expect(t, "pods", test.pods, names(cluster.Pods))
+			expect(t, "unseen", test.unseen, cluster.Unseen)
+		})
+	}
+}

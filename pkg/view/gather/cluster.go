@@ -1,37 +1,16 @@
 package gather
 
 import (
-	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"sigs.k8s.io/yaml"
 
 	"example.com/dragoman/pkg/view"
 )
-
-// trimmed returns what may be sent of a cluster.
-func trimmed(c *view.Cluster, full bool) *view.Cluster {
-	t := trimmer{full: full, labels: selectedLabels(c)}
-	return &view.Cluster{
-		Version: c.Version, Unseen: c.Unseen,
-		Nodes: each(c.Nodes, t.node), Namespaces: each(c.Namespaces, t.namespace), Pods: each(c.Pods, t.pod),
-		Slices: each(c.Slices, t.slice), Classes: each(c.Classes, t.class), Claims: each(c.Claims, t.claim),
-		Templates: each(c.Templates, t.template), TaintRules: each(c.TaintRules, t.rule), Events: each(c.Events, t.event),
-	}
-}
-
-func each[T any](objects []*T, trim func(*T) *T) []*T {
-	kept := make([]*T, len(objects))
-	for i, o := range objects {
-		kept[i] = trim(o)
-	}
-	return kept
-}
 
 // selectedLabels are the labels of nodes by which pods, slices and allocated claims select nodes: without them nobody
 // could tell from the bundle where a pod may run.
@@ -103,57 +82,51 @@ func hasDriver(c *resourceapi.ResourceClaim, driver string) bool {
 	return false
 }
 
-// addCluster writes a cluster so that it can be read again: a file for each kind, and what is no object in look.json.
-func (b *bundle) addCluster(c *view.Cluster) error {
+// cluster adds what was seen, so that it can be read again: a file for each kind, and what is no object in look.json.
+func (g *gathering) cluster(context.Context) error {
+	c := g.report.Cluster
+	unseen := slices.Clone(c.Unseen)
+	for i := range unseen {
+		unseen[i].Why = g.masker.text(unseen[i].Why)
+	}
 	look, err := json.MarshalIndent(struct {
 		Version string        `json:"version"`
 		Unseen  []view.Unseen `json:"unseen"`
-	}{c.Version, c.Unseen}, "", "  ")
+	}{c.Version, unseen}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write what was not seen: %w", err)
 	}
-	if err := b.add("cluster/look.json", append(look, '\n')); err != nil {
+	if err := g.bundle.add("cluster/look.json", append(look, '\n')); err != nil {
 		return err
 	}
-	core, dra := corev1.SchemeGroupVersion, resourceapi.SchemeGroupVersion
+	core, dra, t := corev1.SchemeGroupVersion, resourceapi.SchemeGroupVersion, g.trimmer
 	for _, write := range []func() error{
-		func() error { return addObjects(b, "nodes", core.WithKind("Node"), c.Nodes) },
-		func() error { return addObjects(b, "namespaces", core.WithKind("Namespace"), c.Namespaces) },
-		func() error { return addObjects(b, "pods", core.WithKind("Pod"), c.Pods) },
-		func() error { return addObjects(b, "resourceslices", dra.WithKind("ResourceSlice"), c.Slices) },
-		func() error { return addObjects(b, "deviceclasses", dra.WithKind("DeviceClass"), c.Classes) },
-		func() error { return addObjects(b, "resourceclaims", dra.WithKind("ResourceClaim"), c.Claims) },
+		func() error { return addObjects(g, "cluster/nodes", core.WithKind("Node"), c.Nodes, t.node) },
 		func() error {
-			return addObjects(b, "resourceclaimtemplates", dra.WithKind("ResourceClaimTemplate"), c.Templates)
+			return addObjects(g, "cluster/namespaces", core.WithKind("Namespace"), c.Namespaces, t.namespace)
 		},
-		func() error { return addObjects(b, "devicetaintrules", dra.WithKind("DeviceTaintRule"), c.TaintRules) },
-		func() error { return addObjects(b, "events", core.WithKind("Event"), c.Events) },
+		func() error { return addObjects(g, "cluster/pods", core.WithKind("Pod"), c.Pods, t.pod) },
+		func() error {
+			return addObjects(g, "cluster/resourceslices", dra.WithKind("ResourceSlice"), c.Slices, t.slice)
+		},
+		func() error {
+			return addObjects(g, "cluster/deviceclasses", dra.WithKind("DeviceClass"), c.Classes, t.class)
+		},
+		func() error {
+			return addObjects(g, "cluster/resourceclaims", dra.WithKind("ResourceClaim"), c.Claims, t.claim)
+		},
+		func() error {
+			kind := dra.WithKind("ResourceClaimTemplate")
+			return addObjects(g, "cluster/resourceclaimtemplates", kind, c.Templates, t.template)
+		},
+		func() error {
+			return addObjects(g, "cluster/devicetaintrules", dra.WithKind("DeviceTaintRule"), c.TaintRules, t.rule)
+		},
+		func() error { return addObjects(g, "cluster/events", core.WithKind("Event"), c.Events, t.event) },
 	} {
 		if err := write(); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// addObjects writes objects of one kind as documents of a YAML file; there is no file if there are none. The objects
-// are copies of ours, which may be told their kind.
-func addObjects[T any, O interface {
-	*T
-	runtime.Object
-}](b *bundle, plural string, kind schema.GroupVersionKind, objects []O) error {
-	if len(objects) == 0 {
-		return nil
-	}
-	var text bytes.Buffer
-	for _, o := range objects {
-		o.GetObjectKind().SetGroupVersionKind(kind)
-		document, err := yaml.Marshal(o)
-		if err != nil {
-			return fmt.Errorf("write %s: %w", plural, err)
-		}
-		text.WriteString("---\n")
-		text.Write(document)
-	}
-	return b.add("cluster/"+plural+".yaml", text.Bytes())
 }

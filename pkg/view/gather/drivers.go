@@ -19,14 +19,10 @@ func driverPods(c *view.Cluster, only string) []*corev1.Pod {
 	names := driverNames(c, only)
 	var found, perhaps []*corev1.Pod
 	for _, p := range c.Pods {
-		if !collect.RegistersPlugins(p) {
-			continue
-		}
-		text := said(p)
-		switch {
-		case slices.ContainsFunc(names, func(name string) bool { return strings.Contains(text, name) }):
+		switch named, maybe := isDriver(p, names); {
+		case named:
 			found = append(found, p)
-		case !strings.Contains(text, "csi"):
+		case maybe:
 			perhaps = append(perhaps, p)
 		}
 	}
@@ -34,6 +30,16 @@ func driverPods(c *view.Cluster, only string) []*corev1.Pod {
 		return inOrder(found)
 	}
 	return inOrder(append(found, perhaps...))
+}
+
+// isDriver says whether a pod is that of a driver, by the name of one, or may be.
+func isDriver(p *corev1.Pod, names []string) (named, perhaps bool) {
+	if !collect.RegistersPlugins(p) {
+		return false, false
+	}
+	text := said(p)
+	named = slices.ContainsFunc(names, func(name string) bool { return strings.Contains(text, name) })
+	return named, !named && !strings.Contains(text, "csi")
 }
 
 func inOrder(pods []*corev1.Pod) []*corev1.Pod {
@@ -73,7 +79,9 @@ func said(p *corev1.Pod) string {
 	return strings.Join(words, " ")
 }
 
-func contains(pods []*corev1.Pod, p *corev1.Pod) bool { return slices.Contains(pods, p) }
+func contains(pods []*corev1.Pod, p *corev1.Pod) bool {
+	return slices.ContainsFunc(pods, func(other *corev1.Pod) bool { return other.UID == p.UID })
+}
 
 // withoutPlugins drops pods of plugins that are not of the drivers and use no devices.
 func withoutPlugins(pods, drivers []*corev1.Pod) []*corev1.Pod {

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"example.com/dragoman/pkg/view"
@@ -84,9 +85,13 @@ func write(ctx context.Context, to io.Writer, source Source, options Options) (*
 	}
 	g := &gathering{source: source, options: options, bundle: newBundle(to, options.Time), report: &Report{}}
 	g.choose(seen)
+	g.companions(ctx)
+	g.daemons(ctx)
 	g.about(ctx)
+	g.trimmer = newTrimmer(g.report, options.Full)
+	g.masker = newMasker(g.report.Cluster, options.Full)
 	for _, step := range []func(context.Context) error{
-		g.cluster, g.versions, g.gates, g.answers, g.drivers, g.readme,
+		g.cluster, g.versions, g.gates, g.answers, g.admission, g.addDaemons, g.drivers, g.readme,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -105,6 +110,10 @@ type gathering struct {
 	options Options
 	bundle  *bundle
 	report  *Report
+	trimmer trimmer
+	masker  masker
+	// daemonSets are those of drivers.
+	daemonSets []*appsv1.DaemonSet
 }
 
 // choose keeps of a cluster what the bundle is about.
@@ -116,6 +125,11 @@ func (g *gathering) choose(seen *view.Cluster) {
 	cluster := *seen
 	cluster.Pods = withoutPlugins(seen.Pods, g.report.Drivers)
 	g.report.Cluster = &cluster
+	for _, u := range seen.Unseen {
+		if u.Resource == "pods" {
+			g.missing("drivers in namespaces whose pods you may not list: who they are, and their logs, metrics and events")
+		}
+	}
 }
 
 // about adds the events: those of claims and nodes, of pods that wait or fail, and of drivers.
@@ -128,8 +142,14 @@ func (g *gathering) about(ctx context.Context) {
 		}
 	}
 	about := []collect.Ref{{Kind: "ResourceClaim", Namespace: namespace}, {Kind: "Node"}}
+	for _, s := range g.daemonSets {
+		about = append(about, collect.Ref{Kind: "DaemonSet", Namespace: s.Namespace, Name: s.Name})
+	}
+	for _, p := range g.report.Drivers {
+		about = append(about, collect.Ref{Kind: "Pod", Namespace: p.Namespace, Name: p.Name})
+	}
 	for _, p := range c.Pods {
-		if !running(p) || contains(g.report.Drivers, p) {
+		if !running(p) && !contains(g.report.Drivers, p) {
 			about = append(about, collect.Ref{Kind: "Pod", Namespace: p.Namespace, Name: p.Name})
 		}
 	}
@@ -141,16 +161,12 @@ func running(p *corev1.Pod) bool {
 	return p.Status.Phase == corev1.PodRunning || p.Status.Phase == corev1.PodSucceeded
 }
 
-func (g *gathering) cluster(context.Context) error {
-	return g.bundle.addCluster(trimmed(g.report.Cluster, g.options.Full))
-}
-
 func (g *gathering) answers(ctx context.Context) error {
 	if g.options.Answers == nil {
 		return nil
 	}
 	for _, a := range g.options.Answers(ctx, g.report.Cluster) {
-		if err := g.bundle.add("answers/"+a.Name, mask([]byte(a.Text))); err != nil {
+		if err := g.bundle.add("answers/"+a.Name, []byte(g.masker.text(a.Text))); err != nil {
 			return err
 		}
 	}

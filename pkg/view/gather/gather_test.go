@@ -61,12 +61,37 @@ kubernetes_feature_enabled{name="SidecarContainers",stage=""} 1
 kubernetes_feature_enabled{name="DRAResourcePoolStatus",stage="ALPHA"} 0
 apiserver_request_total 5
 `,
+			"/apis/apps/v1/daemonsets": `{"metadata":{"continue":"more"},"items":[{"metadata":{"name":"other"}}]}`,
+			"/apis/apps/v1/daemonsets?continue=more": `{"items":[{"metadata":{"name":"driver","namespace":"dra"},
+				"spec":{"template":{"metadata":{"annotations":{"a":"hunter2"}},"spec":{
+					"volumes":[{"name":"r","hostPath":{"path":"/var/lib/kubelet/plugins_registry"}}],
+					"containers":[{"name":"plugin","image":"gpu.example.com","args":["--token=hunter2"],
+						"env":[{"name":"API_TOKEN","value":"hunter2"}]}]}}},
+				"status":{"desiredNumberScheduled":2,"conditions":[{"type":"x","message":"password: hunter2"}]}}]}`,
+			"/api/v1/namespaces/dra/pods?labelSelector=app.kubernetes.io/instance=dra": `{"items":[
+				{"metadata":{"name":"driver-node-a","uid":"dra/driver-node-a"}},
+				{"metadata":{"name":"controller","namespace":"dra","uid":"dra/controller"},"spec":{"containers":[{"name":"main",
+					"args":["controller"],"env":[{"name":"API_TOKEN","value":"hunter2"}]}]},"status":{"podIP":"192.0.2.5"}}]}`,
+			"/api/v1/namespaces/dra/pods/controller/log?container=main": "leading at 192.0.2.5\n",
+			admissionPath + "validatingwebhookconfigurations": `{"items":[{"metadata":{"name":"w"},"webhooks":[
+				{"name":"pods","rules":[{"apiGroups":[""]}]},
+				{"name":"claims","rules":[{"apiGroups":["resource.k8s.io"]}],"clientConfig":{"caBundle":"aHVudGVyMg==",
+					"url":"https://me:hunter2@example.com"}}]},{"metadata":{"name":"none"}}]}`,
+			admissionPath + "mutatingwebhookconfigurations": `{"items":[{"metadata":{"name":"all"},"webhooks":[
+				{"name":"all","rules":[{"apiGroups":["*"]}],"clientConfig":{"caBundle":"aHVudGVyMg=="}}]}]}`,
+			admissionPath + "validatingadmissionpolicies": `{"items":[{"metadata":{"name":"bounds"},"spec":{"matchConstraints":
+				{"resourceRules":[{"apiGroups":["resource.k8s.io"]}]},"validations":[{"expression":"object.token == 1"}]}},
+				{"metadata":{"name":"none"}}]}`,
+			admissionPath + "validatingadmissionpolicybindings": `{"items":[{"metadata":{"name":"b"},"spec":{"policyName":"bounds"}},
+				{"metadata":{"name":"other"},"spec":{"policyName":"none"}}]}`,
 			log + "?container=plugin":                                      "I1 started\nW2 Authorization: " + hidden + "\n",
 			log + "?container=plugin&previous=true":                        "panic: the disk is gone, password=" + hidden + "\n",
 			"/api/v1/namespaces/dra/pods/driver-node-a:8080/proxy/metrics": "dragoman_devices 3\n",
 		},
 	}
 }
+
+const admissionPath = "/apis/admissionregistration.k8s.io/v1/"
 
 const log = "/api/v1/namespaces/dra/pods/driver-node-a/log"
 
@@ -96,6 +121,11 @@ func (s *source) Read(_ context.Context, path string, parameters url.Values) (io
 		}
 		if parameters.Get("tailLines") != "2000" {
 			return nil, fmt.Errorf("all of %s is asked for", path)
+		}
+	}
+	for _, name := range []string{"labelSelector", "continue"} {
+		if value := parameters.Get(name); value != "" {
+			path += "?" + name + "=" + value
 		}
 	}
 	s.asked = append(s.asked, path)
@@ -182,7 +212,7 @@ func aCluster() *view.Cluster {
 		Templates: []*resourceapi.ResourceClaimTemplate{{ObjectMeta: named("team", "template"),
 			Spec: resourceapi.ResourceClaimTemplateSpec{ObjectMeta: named("", ""), Spec: aClaim("").Spec}}},
 		Pods: []*corev1.Pod{
-			plugin("dra", "driver-node-a", "/var/lib/kubelet/plugins/gpu.example.com"),
+			installed(plugin("dra", "driver-node-a", "/var/lib/kubelet/plugins/gpu.example.com")),
 			plugin("kube-system", "csi-nfs-node", "/var/lib/kubelet/plugins/csi-nfs"), runs, waits,
 		},
 		Unseen: []view.Unseen{
@@ -213,6 +243,14 @@ func plugin(namespace, name, directory string) *corev1.Pod {
 			},
 		}}},
 	}
+}
+
+// installed is a pod of an installation that has others.
+func installed(p *corev1.Pod) *corev1.Pod {
+	p.Labels["app.kubernetes.io/instance"] = "dra"
+	p.Status.PodIP, p.Status.HostIP = "192.0.2.3", "192.0.2.1"
+	p.Status.PodIPs, p.Status.HostIPs = []corev1.PodIP{{IP: "192.0.2.3"}}, []corev1.HostIP{{IP: "192.0.2.1"}}
+	return p
 }
 
 func options() gather.Options {
@@ -306,8 +344,11 @@ func TestNoBundleHasASecret(t *testing.T) {
 			text = strings.ReplaceAll(text, "    l: "+hidden, "") // labels of what is no node are for selecting
 		}
 		for line := range strings.Lines(text) {
-			if strings.Contains(line, hidden) {
+			if strings.Contains(line, hidden) || strings.Contains(line, "aHVudGVyMg") {
 				t.Errorf("with full=%t there is: %s", full, line)
+			}
+			if strings.Contains(line, "192.0.2.") && !full {
+				t.Errorf("there is an address: %s", line)
 			}
 		}
 	}
@@ -336,8 +377,8 @@ func TestTheClusterIsNotChanged(t *testing.T) {
 func TestEventsAreAskedForOfWhatIsInTrouble(t *testing.T) {
 	s := newSource()
 	gathered(t, s, options())
-	want := []collect.Ref{{Kind: "ResourceClaim"}, {Kind: "Node"},
-		{Kind: "Pod", Namespace: "dra", Name: "driver-node-a"}, {Kind: "Pod", Namespace: "team", Name: "waits"}}
+	want := []collect.Ref{{Kind: "ResourceClaim"}, {Kind: "Node"}, {Kind: "DaemonSet", Namespace: "dra", Name: "driver"},
+		{Kind: "Pod", Namespace: "dra", Name: "controller"}, {Kind: "Pod", Namespace: "dra", Name: "driver-node-a"}, {Kind: "Pod", Namespace: "team", Name: "waits"}}
 	if diff := cmp.Diff(want, s.about); diff != "" {
 		t.Errorf("events are asked for (-wanted +got):\n%s", diff)
 	}
@@ -357,10 +398,10 @@ func TestOfManyDriversThoseThatAreWorstOffAreRead(t *testing.T) {
 	logs := slices.DeleteFunc(slices.Clone(s.asked), func(path string) bool {
 		return !strings.HasSuffix(path, "/log?container=plugin")
 	})
-	if len(logs) != 40 || !slices.Contains(logs, "/api/v1/namespaces/dra/pods/driver-55/log?container=plugin") {
+	if len(logs) != 39 || !slices.Contains(logs, "/api/v1/namespaces/dra/pods/driver-55/log?container=plugin") {
 		t.Errorf("read are %d logs: %v", len(logs), logs)
 	}
-	if !strings.HasPrefix(report.Missing[0], "logs and metrics of 21 of 61 pods of drivers") {
+	if !strings.HasPrefix(report.Missing[0], "logs and metrics of 22 of 62 pods of drivers") {
 		t.Errorf("said is %q", report.Missing[0])
 	}
 }
@@ -369,8 +410,62 @@ func TestADriverWithoutSlicesIsFound(t *testing.T) {
 	s := newSource()
 	s.cluster.Slices = nil
 	report, _ := gathered(t, s, options())
-	if len(report.Drivers) != 1 || report.Drivers[0].Name != "driver-node-a" {
-		t.Errorf("found are %d drivers", len(report.Drivers))
+	var found []string
+	for _, p := range report.Drivers {
+		found = append(found, p.Name)
+	}
+	if strings.Join(found, " ") != "controller driver-node-a" {
+		t.Errorf("found are %v", found)
+	}
+}
+
+func TestDriversThatMayNotBeSeenAreMissed(t *testing.T) {
+	s := newSource()
+	s.cluster.Pods = s.cluster.Pods[2:]
+	s.cluster.Unseen = append(s.cluster.Unseen, view.Unseen{Resource: "pods", Forbidden: true, Only: "team"})
+	report, text := gathered(t, s, options())
+	const missing = "drivers in namespaces whose pods you may not list"
+	if len(report.Missing) != 1 || !strings.HasPrefix(report.Missing[0], missing) || !strings.Contains(text, "  "+missing) {
+		t.Errorf("missing is %v, and the bundle has\n%s", report.Missing, text)
+	}
+}
+
+func TestWhatMayNotBeReadIsMissing(t *testing.T) {
+	s := newSource()
+	for path := range s.texts {
+		if strings.Contains(path, "admission") || strings.Contains(path, "apps/") || strings.Contains(path, "labelSelector") {
+			delete(s.texts, path)
+		}
+	}
+	report, _ := gathered(t, s, options())
+	var missing []string
+	for _, sentence := range report.Missing {
+		what, _, _ := strings.Cut(sentence, ": ")
+		missing = append(missing, what)
+	}
+	if diff := cmp.Diff([]string{
+		"pods beside the driver's in namespace dra", "DaemonSets of drivers", "validatingwebhookconfigurations",
+		"mutatingwebhookconfigurations", "validatingadmissionpolicies", "validatingadmissionpolicybindings",
+	}, missing); diff != "" {
+		t.Errorf("missing is said to be (-wanted +got):\n%s", diff)
+	}
+}
+
+func TestManyObjectsAreInSeveralFiles(t *testing.T) {
+	s := newSource()
+	for i := range 6 {
+		p := s.cluster.Pods[3].DeepCopy()
+		p.Name, p.Status.Message = fmt.Sprintf("pod-%d", i), strings.Repeat("all is well ", 100_000)
+		s.cluster.Pods = append(s.cluster.Pods, p)
+	}
+	report, text := gathered(t, s, options())
+	if !slices.Contains(report.Files, "dra-bundle/cluster/pods-2.yaml") {
+		t.Errorf("files are %v", report.Files)
+	}
+	for i := range 6 {
+		if strings.Count(text, fmt.Sprintf("name: pod-%d\n", i)) != 1 {
+			t.Errorf("pod-%d is not there once", i)
+		}
 	}
 }
 

@@ -1,53 +1,92 @@
 package gather
 
 import (
-	"bytes"
 	"regexp"
 	"strings"
+
+	"example.com/dragoman/pkg/view"
 )
 
-// masked stands in the place of what may be a secret.
-const masked = "[masked]"
-
-// What looks like a secret, and which part of it is kept. They are tried in this order.
+// What is a secret by its look. They are tried in this order.
 var (
-	maskHeader = regexp.MustCompile(`(?i)(authorization["']?\s*[:=]\s*["']?)` +
-		`(?:(?:basic|bearer|digest|negotiate)\s+)?[^\s"',;]+`)
-	maskBearer = regexp.MustCompile(`(?i)\b(bearer\s+)[a-z0-9._~+/=-]{8,}`)
-	maskURL    = regexp.MustCompile(`(\b[a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s"'@]+@`)
-	maskJWT    = regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?`)
-	maskValue  = regexp.MustCompile(`(?i)(` + secretWords + `[a-z0-9_.-]*\\?["']?\s*[:=]\s*)` +
-		`(\\?"[^"]*"|'[^']*'|[^\s"',;&}\]]+)`)
-	maskSwitch   = regexp.MustCompile(`(?i)(--?[a-z0-9_.-]*(?:` + secretWords + `)[a-z0-9_.-]*\s+)([^\s-]\S*)`)
-	namesASecret = regexp.MustCompile(`(?i)` + secretWords)
+	bearer  = regexp.MustCompile(`(?i)\b(bearer\s+)[a-z0-9._~+/=-]{8,}`)
+	userURL = regexp.MustCompile(`(\b[a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s"']+@`)
+	jwt     = regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?`)
+	issued  = regexp.MustCompile(`\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|` +
+		`\bglpat-[\w-]{16,}|\bxox[abprs]-[\w-]{10,}|\bnvapi-[\w-]{20,}|\bhf_[A-Za-z0-9]{20,}|\bsk-[\w-]{20,}`)
 )
 
-const secretWords = `(?:password|passwd|passphrase|pwd|token|secret|credential|` +
-	`api[-_]?key|access[-_]?key|private[-_]?key)`
-
-// mask returns text in which nothing looks like a secret: what follows "Bearer" or "password=", tokens, names and
-// passwords in URLs, private keys. It errs on the side of masking.
-func mask(text []byte) []byte {
-	text = maskKeys(text)
-	text = maskHeader.ReplaceAll(text, []byte("${1}"+masked))
-	text = maskBearer.ReplaceAll(text, []byte("${1}"+masked))
-	text = maskURL.ReplaceAll(text, []byte("${1}"+masked+"@"))
-	text = maskJWT.ReplaceAll(text, []byte(masked))
-	text = maskValue.ReplaceAll(text, []byte("${1}"+masked))
-	return maskSwitch.ReplaceAll(text, []byte("${1}"+masked))
+// masker masks what the reader of a bundle has no business to know. The walk over objects and all text go through it.
+type masker struct {
+	known *strings.Replacer
+	// addresses says that they are masked, too, but for those that are names.
+	addresses bool
+	isName    func(string) bool
 }
 
-func maskString(text string) string { return string(mask([]byte(text))) }
+func newMasker(c *view.Cluster, full bool) masker {
+	names := shown(c)
+	return masker{
+		known: repeated(c, names, full), addresses: !full, isName: func(text string) bool { return names[text] },
+	}
+}
+
+// text masks what people and programs say: logs, messages, arguments.
+func (m masker) text(text string) string {
+	text = maskString(m.known.Replace(text))
+	if m.addresses {
+		text = maskAddresses(text, m.isName)
+	}
+	return text
+}
+
+// maskString returns text in which nothing looks like a secret: what follows "Bearer" or "password=", tokens, names and
+// passwords in URLs, private keys. It errs on the side of masking.
+func maskString(text string) string {
+	if !strings.ContainsAny(text, ":={ ,\t\n-._") {
+		return text // a word
+	}
+	text = maskKeys(text)
+	var kept strings.Builder
+	kept.Grow(len(text))
+	named := newNamedValues()
+	for line := range strings.Lines(text) {
+		body := strings.TrimRight(line, "\r\n")
+		if left, is := named.mask(body); is {
+			kept.WriteString(maskLooks(left) + line[len(body):])
+		}
+	}
+	return kept.String()
+}
+
+// maskLooks masks in a line what is a secret by its look. Few lines have what is looked for first, which is cheaper.
+func maskLooks(line string) string {
+	if strings.Contains(line, "earer") || strings.Contains(line, "EARER") {
+		line = bearer.ReplaceAllString(line, "${1}"+masked)
+	}
+	if strings.Contains(line, "://") && strings.Contains(line, "@") {
+		line = userURL.ReplaceAllString(line, "${1}"+masked+"@")
+	}
+	if strings.Contains(line, "eyJ") {
+		line = jwt.ReplaceAllString(line, masked)
+	}
+	for _, begins := range []string{"AKIA", "ASIA", "gh", "glpat-", "xox", "nvapi-", "hf_", "sk-"} {
+		if strings.Contains(line, begins) {
+			return issued.ReplaceAllString(line, masked)
+		}
+	}
+	return line
+}
 
 // maskKeys takes out what is between the lines that begin and end a private key, also where the end is missing.
-func maskKeys(text []byte) []byte {
+func maskKeys(text string) string {
 	const begin, end = "-----BEGIN ", "-----END "
-	if !bytes.Contains(text, []byte(begin)) {
+	if !strings.Contains(text, begin) {
 		return text
 	}
 	var kept strings.Builder
 	inside := false
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(text) {
 		switch {
 		case !inside && strings.Contains(line, begin) && strings.Contains(line, "PRIVATE KEY"):
 			inside = !strings.Contains(line, end)
@@ -59,5 +98,5 @@ func maskKeys(text []byte) []byte {
 			kept.WriteString(line)
 		}
 	}
-	return []byte(kept.String())
+	return kept.String()
 }

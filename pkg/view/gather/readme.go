@@ -18,7 +18,7 @@ func (g *gathering) readme(context.Context) error {
 		fmt.Fprintf(&text, "Only what has to do with driver %s.\n", g.options.Driver)
 	}
 	if g.options.Namespace != "" {
-		fmt.Fprintf(&text, "Claims, templates and pods of namespace %s only.\n", g.options.Namespace)
+		fmt.Fprintf(&text, "Claims, templates and users' pods of namespace %s only; drivers are of all.\n", g.options.Namespace)
 	}
 	fmt.Fprintf(&text, "\nWhat is in it\n"+
 		"  cluster/            the objects: slices %d, classes %d, claims %d, templates %d, taint rules %d, pods %d,\n"+
@@ -28,7 +28,9 @@ func (g *gathering) readme(context.Context) error {
 		"  versions.txt        the API server, and the kinds it serves\n"+
 		"  feature-gates.txt   the API server's feature gates\n"+
 		"  answers/            what kubectl dra says of devices, and of pods that wait\n"+
-		"  drivers/            logs and metrics of drivers' pods (%d), the last %d lines of each container\n",
+		"  admission/          webhooks and policies that see objects of DRA when they are made\n"+
+		"  drivers/            DaemonSets; logs and metrics of drivers' pods and of what was installed with them (%d),\n"+
+		"                      the last %d lines of each container, and of the one before if it was restarted\n",
 		len(c.Slices), len(c.Classes), len(c.Claims), len(c.Templates), len(c.TaintRules), len(c.Pods), len(c.Nodes),
 		len(c.Events), len(g.report.Drivers), logLines)
 	text.WriteString("\nWhat was left out\n" + g.leftOut())
@@ -43,8 +45,10 @@ func orUnknown(version string) string {
 	return version
 }
 
+// leftOut says what is not in the bundle, and what is and might not be expected to be.
 func (g *gathering) leftOut() string {
-	left := "  Secrets are never read. What looks like a password, token or key is shown as " + masked + ".\n"
+	left := "  Secrets are never read. What looks like a password, token or key is shown as " + masked + ": what has a name that\n" +
+		"  says so, in objects and in logs, and what is known to be one by its look. No program can know all of them.\n"
 	if g.options.WithoutLogs {
 		left += "  Logs (--no-logs).\n"
 	}
@@ -54,10 +58,15 @@ func (g *gathering) leftOut() string {
 	return left +
 		"  Of users' pods: environment, commands, arguments, images, volumes, annotations.\n" +
 		"  Of drivers' pods: values of environment variables, annotations.\n" +
-		"  Of nodes: addresses, annotations, and labels that nothing selects by.\n" +
-		"  Of configurations for drivers: values; names of fields are there.\n" +
+		"  IP addresses of nodes and pods, in logs and messages too (" + address + ").\n" +
+		"  Of nodes: annotations, and labels that nothing selects by.\n" +
+		"  Of configurations for drivers: values; names of fields are there. Where logs and messages repeat a value, it is\n" +
+		"  masked if it has 8 characters at least and is not a plain word.\n" +
 		"  With --full these are in it.\n" +
-		"Names are in it: of namespaces, pods, claims, nodes and images of drivers; labels of all but nodes, too.\n"
+		"\nWhat is in it and may be of your organisation\n" +
+		"  Names: of namespaces, pods, claims, classes, nodes and images of drivers; labels of all but nodes; your own name\n" +
+		"  where you may not see something. Attributes of devices, and the expressions that select them, as they are. Logs,\n" +
+		"  as far as nothing in them looks like a secret or an address: a driver may write anything there (--no-logs).\n"
 }
 
 func (g *gathering) notSeen() string {
@@ -66,10 +75,10 @@ func (g *gathering) notSeen() string {
 		if u.NotServed {
 			continue // there is none of it
 		}
-		fmt.Fprintf(&text, "  %s: %s\n", u.Resource, u.Why)
+		fmt.Fprintf(&text, "  %s: %s\n", u.Resource, g.masker.text(u.Why))
 	}
 	for _, sentence := range g.report.Missing {
-		fmt.Fprintf(&text, "  %s\n", sentence)
+		fmt.Fprintf(&text, "  %s\n", g.masker.text(sentence))
 	}
 	if text.Len() == 0 {
 		return "  Nothing.\n"

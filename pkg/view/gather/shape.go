@@ -1,9 +1,16 @@
 package gather
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"regexp"
+)
+
+// fieldName is how fields are named in Kubernetes. What is named otherwise may be a key that somebody has made up.
+var fieldName = regexp.MustCompile(`^[a-z][A-Za-z]{0,39}[0-9]?$`)
 
 // shape returns JSON with the names of fields but without values: strings become "string", and so on. What says which
-// kind of configuration it is stays, and lists are cut to their first item. What is not JSON becomes null.
+// kind of configuration it is stays, and lists are cut to their first item. Names that do not look like those of fields
+// are masked. What is not JSON becomes null.
 func shape(raw []byte) []byte {
 	var value any
 	if err := json.Unmarshal(raw, &value); err != nil {
@@ -30,6 +37,9 @@ func shapeOf(value any) any {
 	case map[string]any:
 		shaped := make(map[string]any, len(v))
 		for name, field := range v {
+			if !fieldName.MatchString(name) {
+				name, field = masked, masked
+			}
 			shaped[name] = shapeOf(field)
 		}
 		return shaped
@@ -46,36 +56,4 @@ func shapeOf(value any) any {
 		return "boolean"
 	}
 	return nil
-}
-
-// maskJSON masks what looks like a secret in strings of JSON, and all of what has a name that says so.
-func maskJSON(raw []byte) []byte {
-	var value any
-	if err := json.Unmarshal(raw, &value); err != nil {
-		return []byte("null")
-	}
-	text, err := json.Marshal(maskValues(value))
-	if err != nil {
-		return []byte("null")
-	}
-	return text
-}
-
-func maskValues(value any) any {
-	switch v := value.(type) {
-	case map[string]any:
-		for name, field := range v {
-			v[name] = maskValues(field)
-			if _, is := field.(string); is && namesASecret.MatchString(name) {
-				v[name] = masked
-			}
-		}
-	case []any:
-		for i := range v {
-			v[i] = maskValues(v[i])
-		}
-	case string:
-		return maskString(v)
-	}
-	return value
 }

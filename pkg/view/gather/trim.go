@@ -1,45 +1,42 @@
 package gather
 
 import (
+	"encoding/json"
 	"maps"
-	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-
-	"example.com/dragoman/pkg/view/collect"
+	"k8s.io/apimachinery/pkg/types"
 )
 
-// trimmer makes objects fit to be sent to strangers. It changes copies.
+// trimmer drops of objects what is not for strangers. It changes copies. What is left goes through a masker.
 type trimmer struct {
 	full bool
 	// labels are those of nodes that something selects by.
 	labels map[string]bool
+	// drivers are the pods of drivers.
+	drivers map[types.UID]bool
+}
+
+func newTrimmer(of *Report, full bool) trimmer {
+	t := trimmer{full: full, labels: selectedLabels(of.Cluster), drivers: map[types.UID]bool{}}
+	for _, p := range of.Drivers {
+		t.drivers[p.UID] = true
+	}
+	return t
 }
 
 // meta drops annotations, where people and programs put anything, but for those of Kubernetes' own about claims.
 func (t trimmer) meta(m *metav1.ObjectMeta) {
 	m.ManagedFields = nil
-	if t.full {
-		m.Annotations = masks(m.Annotations)
-		return
+	if !t.full {
+		m.Annotations = only(m.Annotations, map[string]bool{
+			resourceapi.PodResourceClaimAnnotation: true, resourceapi.ExtendedResourceClaimAnnotation: true,
+		})
 	}
-	m.Annotations = only(m.Annotations, map[string]bool{
-		resourceapi.PodResourceClaimAnnotation: true, resourceapi.ExtendedResourceClaimAnnotation: true,
-	})
-}
-
-// masks masks the values of a map, and those of names that say that they are secret.
-func masks(values map[string]string) map[string]string {
-	values = maps.Clone(values)
-	for name, value := range values {
-		if values[name] = maskString(value); namesASecret.MatchString(name) {
-			values[name] = masked
-		}
-	}
-	return values
 }
 
 func (t trimmer) node(n *corev1.Node) *corev1.Node {
@@ -133,20 +130,23 @@ func (t trimmer) configuration(c *resourceapi.DeviceConfiguration) {
 // raw leaves the shape of what a driver alone understands, and may be anything.
 func (t trimmer) raw(r *runtime.RawExtension) {
 	switch {
-	case r == nil || r.Raw == nil:
-	case t.full:
-		r.Raw = maskJSON(r.Raw)
+	case r == nil || r.Raw == nil || t.full && json.Valid(r.Raw):
 	default:
 		r.Raw = shape(r.Raw)
 	}
 }
 
-func (t trimmer) pod(p *corev1.Pod) *corev1.Pod {
+func (t trimmer) pod(p *corev1.Pod) *corev1.Pod { return t.podOf(p, t.drivers[p.UID]) }
+
+func (t trimmer) podOf(p *corev1.Pod, driver bool) *corev1.Pod {
 	p = p.DeepCopy()
 	t.meta(&p.ObjectMeta)
-	driver := collect.RegistersPlugins(p)
-	if !t.full && !driver {
-		p.Spec.Volumes, p.Spec.ImagePullSecrets, p.Spec.HostAliases = nil, nil, nil
+	if !t.full {
+		p.Spec.ImagePullSecrets, p.Spec.HostAliases = nil, nil
+		p.Status.PodIP, p.Status.PodIPs, p.Status.HostIP, p.Status.HostIPs = "", nil, "", nil
+		if !driver {
+			p.Spec.Volumes = nil
+		}
 	}
 	for i := range p.Spec.InitContainers {
 		t.container(&p.Spec.InitContainers[i], driver)
@@ -155,14 +155,17 @@ func (t trimmer) pod(p *corev1.Pod) *corev1.Pod {
 		t.container(&p.Spec.Containers[i], driver)
 	}
 	p.Spec.EphemeralContainers, p.Status.EphemeralContainerStatuses = nil, nil
-	for _, statuses := range [][]corev1.ContainerStatus{p.Status.InitContainerStatuses, p.Status.ContainerStatuses} {
-		for i := range statuses {
-			maskState(&statuses[i].State)
-			maskState(&statuses[i].LastTerminationState)
-		}
-	}
-	p.Status.Message = maskString(p.Status.Message)
 	return p
+}
+
+// daemonSet is trimmed as the pods are that it makes.
+func (t trimmer) daemonSet(s *appsv1.DaemonSet) *appsv1.DaemonSet {
+	s = s.DeepCopy()
+	t.meta(&s.ObjectMeta)
+	pod := &corev1.Pod{ObjectMeta: s.Spec.Template.ObjectMeta, Spec: s.Spec.Template.Spec}
+	pod = t.podOf(pod, true)
+	s.Spec.Template.ObjectMeta, s.Spec.Template.Spec = pod.ObjectMeta, pod.Spec
+	return s
 }
 
 // container keeps the arguments of drivers, by which they are set up, and names of variables.
@@ -171,55 +174,21 @@ func (t trimmer) container(c *corev1.Container, driver bool) {
 		*c = corev1.Container{Name: c.Name, Resources: c.Resources, RestartPolicy: c.RestartPolicy}
 		return
 	}
-	c.Args, c.Command = maskArguments(c.Args), maskArguments(c.Command)
 	for i := range c.Env {
-		e := &c.Env[i]
-		if e.Value = maskString(e.Value); e.Value != "" && (!t.full || namesASecret.MatchString(e.Name)) {
+		if e := &c.Env[i]; !t.full && e.Value != "" {
 			e.Value = masked
 		}
 	}
 	c.Lifecycle = nil
 	for _, p := range []*corev1.Probe{c.LivenessProbe, c.ReadinessProbe, c.StartupProbe} {
-		if p == nil {
-			continue
+		if p != nil && p.HTTPGet != nil {
+			p.HTTPGet.HTTPHeaders, p.HTTPGet.Host = nil, ""
 		}
-		if p.HTTPGet != nil {
-			p.HTTPGet.HTTPHeaders = nil
-		}
-		if p.Exec != nil {
-			p.Exec.Command = maskArguments(p.Exec.Command)
-		}
-	}
-}
-
-// maskArguments masks what follows a flag that asks for a secret, in the same argument or the next one.
-func maskArguments(arguments []string) []string {
-	var kept []string
-	next := false
-	for _, a := range arguments {
-		switch {
-		case next:
-			kept = append(kept, masked)
-		default:
-			kept = append(kept, maskString(a))
-		}
-		next = len(a) > 1 && a[0] == '-' && namesASecret.MatchString(a) && !strings.Contains(a, "=")
-	}
-	return kept
-}
-
-func maskState(s *corev1.ContainerState) {
-	if s.Terminated != nil {
-		s.Terminated.Message = maskString(s.Terminated.Message)
-	}
-	if s.Waiting != nil {
-		s.Waiting.Message = maskString(s.Waiting.Message)
 	}
 }
 
 func (t trimmer) event(e *corev1.Event) *corev1.Event {
 	kept := *e
 	t.meta(&kept.ObjectMeta)
-	kept.Message = maskString(e.Message)
 	return &kept
 }

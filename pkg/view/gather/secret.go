@@ -1,0 +1,25 @@
+package gather
+
+import "regexp"
+
+// masked stands in the place of what may be a secret.
+const masked = "[masked]"
+
+// What names say that a value is secret: words that say so wherever they are in a name, and short ones that do where a
+// name ends with them, but not within another word: "auth" and "dbAuth", and not "author".
+var (
+	longWords = regexp.MustCompile(`(?i)passw|passphrase|passcode|pwd|token|secret|credential|cookie|authorization|` +
+		`signature|docker-?c(?:fg|onfig)|(?:api|access|account|client|encryption|license|licence|master|` +
+		`private|session|shared|signing|ssh|storage|subscription|webhook)[-_. ]?key|connection[-_. ]?string`)
+	shortWords = regexp.MustCompile(`(?:^|[^A-Za-z])(?i:o?auths?|pass|sig|pat|creds?|psk|otp|jwt|key[-_]?id)$|` +
+		`[a-z](?:Auths?|Pass|Sig|Creds?|Jwt|JWT)$|(?i)(?:pg|db|user|my|root|admin)pass$`)
+	// textWords are those of secrets that may have spaces in them.
+	textWords = regexp.MustCompile(`(?i)passw|passphrase|pwd|secret|credential|cookie|authorization|pass$`)
+	// aboutOne are names of what is about a secret and is none: where it is, how long it lasts; and of source files.
+	aboutOne = regexp.MustCompile(`(?i)(?:file|path|dir|name|namespace|ttl|seconds|enabled|required)$|\.(?:go|cc?|rs|py)$`)
+)
+
+// namesASecret says whether a name says that its value is secret. It errs on the side of yes.
+func namesASecret(name string) bool {
+	return (longWords.MatchString(name) || shortWords.MatchString(name)) && !aboutOne.MatchString(name)
+}

@@ -1,0 +1,156 @@
+package gather
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// place is what is known of a value by where it is.
+type place struct {
+	// free says that it is in something that may be anything: annotations, labels, what a driver alone understands.
+	// Elsewhere it is of a type, which has to stay: a number is none of a secret, and stays.
+	free bool
+	// secret says that something above it has a name that says that it is secret.
+	secret bool
+	// amounts says that it may be an amount of a resource, of any name.
+	amounts bool
+	// exact says that it must stay as it is, since devices are chosen by it, or programs.
+	exact   bool
+	message bool
+}
+
+// below returns what is known of a field.
+func (p place) below(name string) place {
+	p.secret = p.secret || namesASecret(name)
+	p.exact, p.message = false, false
+	if p.free {
+		return p
+	}
+	switch name {
+	case "annotations", "labels", "parameters", "data":
+		p.free = true
+	case "requests", "limits", "capacity", "allocatable", "consumedCapacity", "counters", "overhead":
+		p.amounts = true
+	case "expression", "image", "imageID":
+		p.exact = true
+	case "message", "note", "args", "command":
+		p.message = true
+	}
+	return p
+}
+
+// value masks what may be a secret in a value as JSON has it: a map, a list, a string and so on.
+func (m masker) value(v any, in place) any {
+	switch v := v.(type) {
+	case map[string]any:
+		return m.fields(v, in)
+	case []any:
+		return m.items(v, in)
+	case string:
+		return m.string(v, in)
+	case nil:
+		return nil
+	}
+	if in.secret && in.free {
+		return masked
+	}
+	return v
+}
+
+// fields masks the values of names that say that they are secret, and also if a pair of name and value says so.
+func (m masker) fields(fields map[string]any, in place) map[string]any {
+	named := false
+	for _, key := range []string{"name", "key", "Name", "Key"} {
+		name, is := fields[key].(string)
+		named = named || is && namesASecret(name)
+	}
+	kept := make(map[string]any, len(fields))
+	for name, field := range fields {
+		below := in.below(name)
+		below.secret = below.secret || named && strings.EqualFold(name, "value")
+		if in.free {
+			name = maskString(name)
+		}
+		kept[name] = m.value(field, below)
+	}
+	return kept
+}
+
+// items masks lists, and in a list of arguments what follows a flag that asks for a secret.
+func (m masker) items(items []any, in place) []any {
+	kept := make([]any, len(items))
+	asked := false
+	for i, item := range items {
+		below := in
+		text, is := item.(string)
+		below.secret = in.secret || asked && is && !strings.HasPrefix(text, "--")
+		kept[i] = m.value(item, below)
+		flag, value, together := strings.Cut(text, "=")
+		secret := len(flag) > 1 && flag[0] == '-' && namesASecret(flag)
+		if secret && together && value != "" {
+			kept[i] = flag + "=" + masked
+		}
+		asked = secret && !together
+	}
+	return kept
+}
+
+func (m masker) string(s string, in place) string {
+	switch {
+	case in.amounts && isAmount(s), in.exact && !in.secret, s == "":
+		return s
+	case in.secret:
+		return masked
+	case in.message:
+		return m.text(s)
+	}
+	if text := strings.TrimSpace(s); strings.HasPrefix(text, "{") || strings.HasPrefix(text, "[") {
+		if kept, is := m.document([]byte(s)); is {
+			return kept
+		}
+	}
+	return maskString(s)
+}
+
+func isAmount(s string) bool {
+	_, err := resource.ParseQuantity(s)
+	return err == nil
+}
+
+// document masks a string that is JSON itself. It stays as it was written if there is nothing to mask.
+func (m masker) document(raw []byte) (string, bool) {
+	value, err := decoded(raw)
+	if err != nil {
+		return "", false
+	}
+	before, first := encoded(value)
+	after, second := encoded(m.value(value, place{free: true}))
+	if first != nil || second != nil {
+		return "", false
+	}
+	if bytes.Equal(before, after) {
+		return string(raw), true
+	}
+	return string(after), true
+}
+
+// decoded reads one JSON value. Numbers stay as they are written.
+func decoded(raw []byte) (value any, err error) {
+	if !json.Valid(raw) {
+		return nil, json.Unmarshal(raw, &value)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber()
+	return value, decoder.Decode(&value)
+}
+
+func encoded(value any) ([]byte, error) {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(value)
+	return bytes.TrimSpace(text.Bytes()), err
+}

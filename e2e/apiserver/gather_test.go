@@ -68,7 +68,7 @@ func TestABundleHasWhatTheUserMaySee(t *testing.T) {
 						"README.txt": `  resourceslices: resourceslices.resource.k8s.io is forbidden: User "alice"`,
 					},
 					hasNot:  []string{"cluster/nodes.yaml", "cluster/resourceslices.yaml", "feature-gates.txt"},
-					missing: "feature gates of the API server",
+					missing: "drivers in namespaces whose pods you may not list",
 				},
 			} {
 				t.Run(name, func(t *testing.T) {

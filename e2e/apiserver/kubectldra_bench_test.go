@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -41,13 +42,15 @@ func BenchmarkKubectlDRA(b *testing.B) {
 	if err := fill(ctx, config); err != nil {
 		b.Fatal(err)
 	}
-	for _, c := range []struct{ args, want string }{
-		{"devices", "10000 devices on 1000 nodes: 5000 in use, 5000 free"},
-		{"devices -o json", `"devices": 10000`},
-		{"devices --free", "(5000 shown)"},
-		{"why pod/train-0001", "train-0001"},
+	bundle := filepath.Join(b.TempDir(), "bundle.tar.gz")
+	for _, c := range []struct{ name, args, want string }{
+		{"devices", "devices", "10000 devices on 1000 nodes: 5000 in use, 5000 free"},
+		{"devices -o json", "devices -o json", `"devices": 10000`},
+		{"devices --free", "devices --free", "(5000 shown)"},
+		{"why pod", "why pod/train-0001", "train-0001"},
+		{"gather", "gather -o " + bundle, bundle},
 	} {
-		b.Run(strings.ReplaceAll(c.args, "/", " "), func(b *testing.B) {
+		b.Run(c.name, func(b *testing.B) {
 			most := int64(0)
 			for b.Loop() {
 				call := exec.CommandContext(ctx, program, append(strings.Fields(c.args), "--kubeconfig", server.Kubeconfig)...)

@@ -26,7 +26,7 @@ type Where struct {
 	Node string `json:"node,omitempty"`
 	// AllNodes says that all can.
 	AllNodes bool `json:"allNodes,omitempty"`
-	// NodeCount is how many can; absent for one node by name, and if the nodes could not be seen.
+	// NodeCount is how many can; absent for one node by name, and if no nodes could be seen.
 	NodeCount *int `json:"nodeCount,omitempty"`
 }
 

@@ -115,6 +115,17 @@ func (c *Cluster) take(object runtime.Object) bool {
 	return true
 }
 
+// Find returns the object of the name, the zero object if there is none.
+func Find[T metav1.Object](all []T, namespace, name string) T {
+	for _, o := range all {
+		if o.GetName() == name && o.GetNamespace() == namespace {
+			return o
+		}
+	}
+	var none T
+	return none
+}
+
 // inNamespace returns the object itself if it has a namespace, and a copy in "default" otherwise.
 func inNamespace[T interface {
 	metav1.Object

@@ -42,13 +42,13 @@ func (s Summary) String() string {
 	if s.Devices == 0 {
 		return "0 devices"
 	}
-	text := counted(s.Devices, "device")
+	text := Count(s.Devices, "device")
 	switch {
 	case s.Nodes > 0 && s.SeveralNodes > 0:
-		text += fmt.Sprintf(" (%d on %s, %d for several nodes)", s.Devices-s.SeveralNodes, counted(s.Nodes, "node"),
+		text += fmt.Sprintf(" (%d on %s, %d for several nodes)", s.Devices-s.SeveralNodes, Count(s.Nodes, "node"),
 			s.SeveralNodes)
 	case s.Nodes > 0:
-		text += " on " + counted(s.Nodes, "node")
+		text += " on " + Count(s.Nodes, "node")
 	case s.SeveralNodes > 0:
 		text += " for several nodes"
 	}
@@ -70,11 +70,4 @@ func (s Summary) String() string {
 		}
 	}
 	return text + ": " + strings.Join(parts, ", ")
-}
-
-func counted(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -53,7 +53,7 @@ func New(c *view.Cluster, o Options) (*Allocator, error) {
 	a := &Allocator{
 		cluster: *c,
 		timeout: cmp.Or(o.Timeout, schedulerTimeout),
-		older:   isOlder(c.Version, 35),
+		older:   TakesFromPartsOfPools(c.Version),
 		given:   tainted(c),
 		classes: make(classes, len(c.Classes)),
 		state:   newState(),
@@ -110,8 +110,8 @@ func (a *Allocator) Features() Features { return a.features }
 // OnNode returns what the claims would get on the node, an allocation for each claim in their order, or nil if they
 // cannot all get what they want there. Claims that have an allocation already do not belong here.
 //
-// A *NodeError says why this node was not even tried; an *AttemptError that the scheduler would give up on the pod on
-// all nodes. It may be called from several goroutines, but not while Take runs.
+// A *NodeError says why this node was not even tried, or was given up; an *AttemptError that the scheduler would give
+// up on the pod on all nodes. It may be called from several goroutines, but not while Take runs.
 func (a *Allocator) OnNode(
 	ctx context.Context, node *corev1.Node, claims []*resourceapi.ResourceClaim,
 ) (allocations []resourceapi.AllocationResult, err error) {
@@ -134,18 +134,38 @@ func (a *Allocator) OnNode(
 	defer stop()
 	allocations, err = a.library.Allocate(limited, node, claims)
 	switch {
+	case errors.Is(err, structured.ErrFailedAllocationOnNode) && a.older:
+		return nil, &AttemptError{Node: node.Name, Err: invalidOf134(&a.cluster, node)}
 	case errors.Is(err, structured.ErrFailedAllocationOnNode):
 		return nil, &NodeError{Node: node.Name, Why: strings.TrimSpace(err.Error())}
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case errors.Is(err, context.DeadlineExceeded):
-		return nil, &AttemptError{Node: node.Name, Err: &TimeoutError{After: a.timeout}}
+		return nil, a.tooLong(node)
 	case err != nil:
 		return nil, &AttemptError{Node: node.Name, Err: err}
 	case len(allocations) != len(claims):
 		return nil, nil
 	}
 	return allocations, nil
+}
+
+// tooLong is what the scheduler makes of a search that takes too long: Kubernetes 1.34 and 1.35 go on with the other
+// nodes, from 1.36 on they give up on the pod and try again later (Filter of
+// pkg/scheduler/framework/plugins/dynamicresources).
+func (a *Allocator) tooLong(node *corev1.Node) error {
+	timeout := &TimeoutError{After: a.timeout}
+	if isOlder(a.cluster.Version, 36) {
+		return &NodeError{Node: node.Name, Why: timeout.Error(), Err: timeout}
+	}
+	return &AttemptError{Node: node.Name, Err: timeout}
+}
+
+// Within returns an allocator for the same cluster that takes at most so long for a node.
+func (a *Allocator) Within(timeout time.Duration) *Allocator {
+	other := *a
+	other.timeout = min(a.timeout, timeout)
+	return &other
 }
 
 // Take counts allocations as made: nobody else gets these devices.
@@ -181,9 +201,16 @@ func (e *TimeoutError) Error() string {
 }
 
 // NodeError says why a node is out of the question.
-type NodeError struct{ Node, Why string }
+type NodeError struct {
+	Node, Why string
+	// Err is a *TimeoutError, or nil.
+	Err error
+}
 
 func (e *NodeError) Error() string { return fmt.Sprintf("node %s: %s", e.Node, e.Why) }
+
+// Unwrap returns Err.
+func (e *NodeError) Unwrap() error { return e.Err }
 
 // classes are the cluster's by name.
 type classes map[string]*resourceapi.DeviceClass

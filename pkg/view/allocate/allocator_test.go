@@ -377,6 +377,11 @@ func TestClaimsGetWhatTheSchedulerWouldGiveThem(t *testing.T) {
 			view.Cluster{Slices: slices{onNode("node-a", append(devices(1), devices(1)...)...)}},
 			claims{asking("mine", exactly("gpu", 1))}, "", "invalid resource pools were encountered",
 		},
+		"a pool with two devices of one name, on Kubernetes 1.34": {
+			view.Cluster{Version: "v1.34.3", Slices: slices{onNode("node-a", append(devices(1), devices(1)...)...)}},
+			claims{asking("mine", exactly("gpu", 1))}, "",
+			`resource pool gpu.example.com/node-a is invalid: the pool has two devices "gpu-0"`,
+		},
 		"counters beside their devices, on Kubernetes 1.34": {
 			view.Cluster{Version: "v1.34.3", Slices: slices{func() *resourceapi.ResourceSlice {
 				parts := partitionable()

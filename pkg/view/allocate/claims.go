@@ -69,7 +69,8 @@ func (e *ClaimError) Error() string {
 			resourceapi.ResourceClaimReservedForMaxSize)
 	case NamedTwice:
 		return fmt.Sprintf("claim %s/%s is named by two entries of the pod, the second of which is %q, and the scheduler "+
-			"would allocate it, or enter the pod as its user, twice, which the API server refuses: name it once, containers can share it", e.Namespace, e.Claim, e.Entry)
+			"would allocate it, or enter the pod as its user, twice, which the API server refuses: name it once, containers "+
+			"can share it", e.Namespace, e.Claim, e.Entry)
 	case NoAllocationTime:
 		return fmt.Sprintf("claim %s/%s has its devices since before Kubernetes knew when that was "+
 			"(status.allocation.allocationTimestamp is empty), so no further pod can be added to those that use it: "+
@@ -163,7 +164,7 @@ func podClaim(c *view.Cluster, pod *corev1.Pod, entry *corev1.PodResourceClaim) 
 	default:
 		return fail(NoSource)
 	}
-	claim := find(c.Claims, pod.Namespace, at.Claim)
+	claim := view.Find(c.Claims, pod.Namespace, at.Claim)
 	switch {
 	case claim == nil:
 		return fail(ClaimMissing)
@@ -201,7 +202,7 @@ func madeFor(pod *corev1.Pod, entry string) (name *string, known bool) {
 
 // imagine makes the claim that a template would be made into.
 func imagine(c *view.Cluster, pod *corev1.Pod, entry string, at *ClaimError) (PodClaim, error) {
-	template := find(c.Templates, pod.Namespace, at.Template)
+	template := view.Find(c.Templates, pod.Namespace, at.Template)
 	if template == nil {
 		at.Problem = TemplateMissing
 		return PodClaim{}, at
@@ -230,14 +231,4 @@ func reserved(claim *resourceapi.ResourceClaim, pod *corev1.Pod) bool {
 		}
 	}
 	return false
-}
-
-func find[T metav1.Object](all []T, namespace, name string) T {
-	for _, o := range all {
-		if o.GetName() == name && o.GetNamespace() == namespace {
-			return o
-		}
-	}
-	var none T
-	return none
 }

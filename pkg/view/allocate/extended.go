@@ -84,22 +84,12 @@ func extendedResources(pod *corev1.Pod) []corev1.ResourceName {
 	names := make(map[corev1.ResourceName]bool)
 	for _, container := range containers(pod) {
 		for name, q := range requests(container) {
-			if isExtended(name) && !q.IsZero() {
+			if view.MayBeDevices(name) && !q.IsZero() {
 				names[name] = true
 			}
 		}
 	}
 	return slices.Sorted(maps.Keys(names))
-}
-
-// isExtended follows IsDRAExtendedResourceName of the scheduler.
-func isExtended(name corev1.ResourceName) bool {
-	domain, _, found := strings.Cut(string(name), "/")
-	if strings.HasPrefix(string(name), resourceapi.ResourceDeviceClassPrefix) {
-		return true
-	}
-	return found && !strings.Contains(domain+"/", corev1.ResourceDefaultNamespacePrefix) &&
-		!strings.HasPrefix(string(name), corev1.DefaultResourceRequestsPrefix)
 }
 
 // classesByResource returns which class stands for which resource. Of several, the newest does, then the first by name

@@ -1,6 +1,7 @@
 package allocate
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -13,7 +14,12 @@ import (
 // The allocator is that of the newest Kubernetes. Kubernetes 1.34 reads slices in another way, which is put right here
 // (structured/internal/*/pools_*.go of k8s.io/dynamic-resource-allocation v0.34 and v0.35):
 //   - counters and the devices that consume them are in the same slice, where they are now in slices of their own;
-//   - devices are taken from a pool of which not all slices are there, unless a request wants all devices.
+//   - devices are taken from a pool of which not all slices are there, unless a request wants all devices;
+//   - a search that comes to an invalid pool ends the whole attempt, and not only that on the node.
+
+// TakesFromPartsOfPools says whether the scheduler of a version takes devices from a pool of which not all slices are
+// there.
+func TakesFromPartsOfPools(version string) bool { return isOlder(version, 35) }
 
 type poolID struct{ driver, name string }
 
@@ -92,6 +98,18 @@ func partOf134(given []*resourceapi.ResourceSlice, node *corev1.Node, claims []*
 	}
 	return fmt.Errorf("claim %s/%s, request %s: asks for all devices, but resource pool %s is currently being updated",
 		claim.Namespace, claim.Name, request, slices.Min(partial))
+}
+
+// invalidOf134 is the error with which Kubernetes 1.34 gives up where the valid pools do not do. It says which pool it
+// is; of several any may be met first.
+func invalidOf134(c *view.Cluster, node *corev1.Node) error {
+	for _, pool := range c.Pools() {
+		usable := slices.ContainsFunc(pool.Slices, func(s *resourceapi.ResourceSlice) bool { return usableOn(s, node) })
+		if pool.Problem != "" && usable {
+			return fmt.Errorf("resource pool %s/%s is invalid: %s", pool.Driver, pool.Name, pool.Problem)
+		}
+	}
+	return errors.New("a resource pool is invalid")
 }
 
 func usableOn(s *resourceapi.ResourceSlice, node *corev1.Node) bool {

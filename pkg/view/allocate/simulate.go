@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
@@ -30,7 +27,7 @@ type Question struct {
 type Simulation struct {
 	// Problems are what keeps it from trying any node: *ClaimError, *MissingClassError.
 	Problems []error
-	// Failed is the first *AttemptError, by the order of nodes. The scheduler then gives up, even if other nodes would do.
+	// Failed is Verdict's: an *AttemptError. The scheduler then gives up, even if other nodes would do.
 	Failed error
 	// Nodes are the answers of all nodes, in their order. There are none if there are problems.
 	Nodes []NodeAnswer
@@ -89,7 +86,7 @@ func Simulate(ctx context.Context, c *view.Cluster, o Options, q Question) (Simu
 }
 
 // Simulate answers a question on all nodes. The error is only ctx's: what is wrong with the question is in the answer.
-// After a *TimeoutError the remaining nodes are not tried.
+// After a *TimeoutError the remaining nodes may be left out.
 func (a *Allocator) Simulate(ctx context.Context, q Question) (Simulation, error) {
 	t, problems := a.attempt(q)
 	if len(problems) > 0 {
@@ -97,28 +94,17 @@ func (a *Allocator) Simulate(ctx context.Context, q Question) (Simulation, error
 	}
 	nodes := a.nodes()
 	s := Simulation{Nodes: make([]NodeAnswer, len(nodes))}
-	failed := make([]error, len(nodes))
-	trying, giveUp := context.WithCancel(ctx)
-	defer giveUp()
-	var next atomic.Int64
-	var group sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(nodes)) {
-		group.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(nodes)) && trying.Err() == nil; i = next.Add(1) - 1 {
-				s.Nodes[i], failed[i] = t.on(trying, nodes[i])
-				if errors.As(failed[i], new(*TimeoutError)) {
-					giveUp()
-				}
-			}
-		})
+	round := Round{Nodes: nodes, InReach: len(nodes), Ask: func(ctx context.Context, i int) (bool, error) {
+		var err error
+		s.Nodes[i], err = t.on(ctx, nodes[i])
+		return s.Nodes[i].Fits, err
+	}}
+	v, err := round.Run(ctx)
+	if err != nil {
+		return Simulation{}, err
 	}
-	group.Wait()
-	if ctx.Err() != nil {
-		return Simulation{}, context.Cause(ctx)
-	}
-	isFailed := func(err error) bool { return errors.As(err, new(*AttemptError)) }
-	if i := slices.IndexFunc(failed, isFailed); i >= 0 {
-		s.Failed = failed[i]
+	if v.Failed != nil {
+		s.Failed = v.Failed
 	}
 	s.Nodes = slices.DeleteFunc(s.Nodes, func(n NodeAnswer) bool { return n.Node == "" }) // not tried
 	return s, nil
@@ -138,7 +124,7 @@ func (a *Allocator) Fill(ctx context.Context, q Question, n int) ([]NodeAnswer, 
 		}
 		answer, err := t.on(ctx, nodes[at])
 		switch {
-		case err != nil:
+		case err != nil && !errors.As(err, new(*NodeError)):
 			return placed, err
 		case !answer.Fits:
 			at++ // devices only become fewer: neither will the next one fit
@@ -236,7 +222,7 @@ func missingClasses(known classes, claim *resourceapi.ResourceClaim) []error {
 	return problems
 }
 
-// on answers for one node. The error is an *AttemptError, or that of ctx.
+// on answers for one node. The error is an *AttemptError or a *NodeError, which the answer has too, or that of ctx.
 func (t *attempt) on(ctx context.Context, node *corev1.Node) (NodeAnswer, error) {
 	grants, err := t.grants(ctx, node)
 	var no *NodeError
@@ -244,7 +230,7 @@ func (t *attempt) on(ctx context.Context, node *corev1.Node) (NodeAnswer, error)
 	case ctx.Err() != nil && err != nil:
 		return NodeAnswer{}, err
 	case errors.As(err, &no):
-		return NodeAnswer{Node: node.Name, Why: no.Why}, nil
+		return NodeAnswer{Node: node.Name, Why: no.Why}, err
 	case err != nil:
 		return NodeAnswer{Node: node.Name, Why: strings.TrimPrefix(err.Error(), "node "+node.Name+": ")}, err
 	}
@@ -253,10 +239,8 @@ func (t *attempt) on(ctx context.Context, node *corev1.Node) (NodeAnswer, error)
 
 // grants returns what the claims would get on a node, nil if its devices do not do.
 func (t *attempt) grants(ctx context.Context, node *corev1.Node) ([]Grant, error) {
-	if t.pod != nil {
-		if err := Fits(node, t.pod); err != nil {
-			return nil, err
-		}
+	if err := t.fits(node); err != nil {
+		return nil, err
 	}
 	claims, err := t.claimsOn(node)
 	if err != nil {
@@ -290,6 +274,17 @@ func (t *attempt) grants(ctx context.Context, node *corev1.Node) ([]Grant, error
 		}
 	}
 	return grants, nil
+}
+
+// fits says whether the pod may run on the node, see Fits. Of nodes that are made up, only the names are known.
+func (t *attempt) fits(node *corev1.Node) error {
+	switch {
+	case t.pod == nil:
+		return nil
+	case len(t.cluster.Nodes) == 0:
+		return Fits(node, &corev1.Pod{Spec: corev1.PodSpec{NodeName: t.pod.Spec.NodeName}})
+	}
+	return Fits(node, t.pod)
 }
 
 // claimsOn returns the pod's claims, with that of extended resources as the node needs it: not for what its device

@@ -185,25 +185,56 @@ func TestASimulationCanBeGivenUp(t *testing.T) {
 	}
 }
 
-// Sixteen devices of which no two are alike, in more combinations than anybody can try.
-func TestTooManyCombinationsEndTheAttempt(t *testing.T) {
-	many := devices(32)
+// Twenty devices of each of three kinds, and one is missing to have enough of a kind: more combinations than anybody
+// can try. On node-z all are of one kind.
+func TestASearchThatTakesTooLongEndsAsInTheScheduler(t *testing.T) {
+	many, alike := devices(60), devices(21)
 	for i := range many {
-		many[i].Attributes["pair"] = resourceapi.DeviceAttribute{IntValue: new(int64(i / 2))}
+		many[i].Attributes["kind"] = resourceapi.DeviceAttribute{IntValue: new(int64(i % 3))}
 	}
-	c := &view.Cluster{
-		Slices:  []*resourceapi.ResourceSlice{onNode("node-a", many...), onNode("node-b", many...)},
-		Classes: []*resourceapi.DeviceClass{gpuClass()},
+	for i := range alike {
+		alike[i].Attributes["kind"] = resourceapi.DeviceAttribute{IntValue: new(int64(0))}
 	}
-	claim := constrained(distinctValues("gpu.example.com/pair"), exactly("gpu", 17))
-	q := allocate.Question{Claims: []*resourceapi.ResourceClaim{claim}}
-	s, err := allocate.Simulate(t.Context(), c, allocate.Options{Timeout: 20 * time.Millisecond}, q)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var timeout *allocate.TimeoutError
-	if !errors.As(s.Failed, &timeout) || s.Possible() {
-		t.Errorf("failed: %v, want a *TimeoutError", s.Failed)
+	claim := constrained(sameValue("gpu.example.com/kind"), exactly("gpu", 21))
+	easy, hard := onNode("node-z", alike...), func(name string) *resourceapi.ResourceSlice { return onNode(name, many...) }
+	for title, c := range map[string]struct {
+		version  string
+		slices   []*resourceapi.ResourceSlice
+		failed   bool
+		possible bool
+		tried    int // at most
+	}{
+		"1.35 takes another node":       {"v1.35.4", []*resourceapi.ResourceSlice{hard("node-a"), easy}, false, true, 2},
+		"1.34 takes another node":       {"v1.34.3", []*resourceapi.ResourceSlice{hard("node-a"), easy}, false, true, 2},
+		"1.36 gives up on the pod":      {"v1.36.0", []*resourceapi.ResourceSlice{hard("node-a"), easy}, true, false, 2},
+		"1.37 gives up on the pod":      {"v1.37.2", []*resourceapi.ResourceSlice{hard("node-a"), easy}, true, false, 2},
+		"so does one that nobody knows": {"", []*resourceapi.ResourceSlice{hard("node-a"), hard("node-b")}, true, false, 2},
+		"1.35 has no other node": {"v1.35.4", []*resourceapi.ResourceSlice{
+			hard("a"), hard("b"), hard("c"), hard("d"), hard("e"), hard("f"), hard("g"), hard("h"), hard("i"), hard("j"),
+		}, false, false, 9}, // after a few, no more are asked
+	} {
+		t.Run(title, func(t *testing.T) {
+			t.Parallel()
+			cluster := &view.Cluster{Version: c.version, Slices: c.slices, Classes: []*resourceapi.DeviceClass{gpuClass()}}
+			timeout := 20 * time.Millisecond
+			if c.possible {
+				timeout = 2 * time.Second // a slow machine finds those of node-z in time, too
+			}
+			s, err := allocate.Simulate(t.Context(), cluster, allocate.Options{Timeout: timeout},
+				allocate.Question{Claims: []*resourceapi.ResourceClaim{claim}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if failed := errors.As(s.Failed, new(*allocate.TimeoutError)); failed != c.failed || s.Possible() != c.possible {
+				t.Errorf("possible: %t, failed: %v", s.Possible(), s.Failed)
+			}
+			if len(s.Nodes) > c.tried {
+				t.Errorf("%d nodes were tried, want at most %d", len(s.Nodes), c.tried)
+			}
+			if !c.failed && !strings.Contains(s.Nodes[0].Why, "took longer than") {
+				t.Errorf("the first node says %q", s.Nodes[0].Why)
+			}
+		})
 	}
 }
 

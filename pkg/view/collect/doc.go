@@ -5,4 +5,9 @@
 // said; only who sees nothing at all gets an error.
 //
 // It reads and never writes, and it never reads Secrets.
+//
+// It only reads. That is why it does not use ResourcePoolStatusRequests (alpha since Kubernetes 1.36), with which those
+// could learn how many devices of a pool are taken who may not see the claims of others: they are made and deleted,
+// which takes rights on objects of the whole cluster that fewer people have than may list claims; and they count, where
+// here is said which device is taken. Unseen says what is not known instead.
 package collect

@@ -377,7 +377,8 @@ func TestDriversAreSeenInWhicheverNamespaceTheyAre(t *testing.T) {
 	driver.Spec.Volumes = []corev1.Volume{{Name: "r", VolumeSource: corev1.VolumeSource{
 		HostPath: &corev1.HostPathVolumeSource{Path: "/var/lib/kubelet/plugins_registry"},
 	}}}
-	unseen := view.Unseen{Resource: "pods", Forbidden: true, Right: "list pods", Only: "team", Why: forbidden("pods").Error()}
+	unseen := view.Unseen{Resource: "pods", Forbidden: true, Right: "list pods", Only: "team"}
+	unseen.Why = forbidden("pods").Error()
 	for name, test := range map[string]struct {
 		refused bool
 		want    collect.Want

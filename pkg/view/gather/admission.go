@@ -25,7 +25,9 @@ func (g *gathering) admission(ctx context.Context) error {
 	for _, add := range []func() error{
 		func() error {
 			return addAdmission(ctx, g, "ValidatingWebhookConfiguration", func(c *validatingWebhooks) bool {
-				c.Webhooks = slices.DeleteFunc(c.Webhooks, func(w admissionapi.ValidatingWebhook) bool { return !webhookOfDRA(w.Rules) })
+				c.Webhooks = slices.DeleteFunc(c.Webhooks, func(w admissionapi.ValidatingWebhook) bool {
+					return !webhookOfDRA(w.Rules)
+				})
 				for i := range c.Webhooks {
 					c.Webhooks[i].ClientConfig.CABundle = nil // long, and of no use elsewhere
 				}
@@ -34,7 +36,9 @@ func (g *gathering) admission(ctx context.Context) error {
 		},
 		func() error {
 			return addAdmission(ctx, g, "MutatingWebhookConfiguration", func(c *mutatingWebhooks) bool {
-				c.Webhooks = slices.DeleteFunc(c.Webhooks, func(w admissionapi.MutatingWebhook) bool { return !webhookOfDRA(w.Rules) })
+				c.Webhooks = slices.DeleteFunc(c.Webhooks, func(w admissionapi.MutatingWebhook) bool {
+					return !webhookOfDRA(w.Rules)
+				})
 				for i := range c.Webhooks {
 					c.Webhooks[i].ClientConfig.CABundle = nil
 				}

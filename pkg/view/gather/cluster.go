@@ -87,7 +87,7 @@ func (g *gathering) cluster(context.Context) error {
 	c := g.report.Cluster
 	unseen := slices.Clone(c.Unseen)
 	for i := range unseen {
-		unseen[i].Why = g.masker.text(unseen[i].Why)
+		unseen[i].Why = g.masker.Text(unseen[i].Why)
 	}
 	look, err := json.MarshalIndent(struct {
 		Version string        `json:"version"`

@@ -12,6 +12,7 @@ import (
 
 	"example.com/dragoman/pkg/view"
 	"example.com/dragoman/pkg/view/collect"
+	"example.com/dragoman/pkg/view/mask"
 )
 
 // Source is the cluster that is asked, a collect.Collector.
@@ -111,7 +112,7 @@ type gathering struct {
 	bundle  *bundle
 	report  *Report
 	trimmer trimmer
-	masker  masker
+	masker  *mask.Masker
 	// daemonSets are those of drivers.
 	daemonSets []*appsv1.DaemonSet
 }
@@ -132,41 +133,12 @@ func (g *gathering) choose(seen *view.Cluster) {
 	}
 }
 
-// about adds the events: those of claims and nodes, of pods that wait or fail, and of drivers.
-func (g *gathering) about(ctx context.Context) {
-	c := g.report.Cluster
-	namespace := g.options.Namespace
-	for _, u := range c.Unseen {
-		if u.Resource == "resourceclaims" && u.Only != "" {
-			namespace = u.Only
-		}
-	}
-	about := []collect.Ref{{Kind: "ResourceClaim", Namespace: namespace}, {Kind: "Node"}}
-	for _, s := range g.daemonSets {
-		about = append(about, collect.Ref{Kind: "DaemonSet", Namespace: s.Namespace, Name: s.Name})
-	}
-	for _, p := range g.report.Drivers {
-		about = append(about, collect.Ref{Kind: "Pod", Namespace: p.Namespace, Name: p.Name})
-	}
-	for _, p := range c.Pods {
-		if !running(p) && !contains(g.report.Drivers, p) {
-			about = append(about, collect.Ref{Kind: "Pod", Namespace: p.Namespace, Name: p.Name})
-		}
-	}
-	events, unseen := g.source.Events(ctx, about)
-	c.Events, c.Unseen = events, append(c.Unseen, unseen...)
-}
-
-func running(p *corev1.Pod) bool {
-	return p.Status.Phase == corev1.PodRunning || p.Status.Phase == corev1.PodSucceeded
-}
-
 func (g *gathering) answers(ctx context.Context) error {
 	if g.options.Answers == nil {
 		return nil
 	}
 	for _, a := range g.options.Answers(ctx, g.report.Cluster) {
-		if err := g.bundle.add("answers/"+a.Name, []byte(g.masker.text(a.Text))); err != nil {
+		if err := g.bundle.add("answers/"+a.Name, []byte(g.masker.Text(a.Text))); err != nil {
 			return err
 		}
 	}

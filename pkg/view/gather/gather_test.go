@@ -46,6 +46,8 @@ type source struct {
 	asked []string
 	want  collect.Want
 	about []collect.Ref
+	// events are there beside the one of which each cluster tells.
+	events []*corev1.Event
 }
 
 func newSource() *source {
@@ -82,7 +84,8 @@ apiserver_request_total 5
 			admissionPath + "validatingadmissionpolicies": `{"items":[{"metadata":{"name":"bounds"},"spec":{"matchConstraints":
 				{"resourceRules":[{"apiGroups":["resource.k8s.io"]}]},"validations":[{"expression":"object.token == 1"}]}},
 				{"metadata":{"name":"none"}}]}`,
-			admissionPath + "validatingadmissionpolicybindings": `{"items":[{"metadata":{"name":"b"},"spec":{"policyName":"bounds"}},
+			admissionPath + "validatingadmissionpolicybindings": `{"items":[
+				{"metadata":{"name":"b"},"spec":{"policyName":"bounds"}},
 				{"metadata":{"name":"other"},"spec":{"policyName":"none"}}]}`,
 			log + "?container=plugin":                                      "I1 started\nW2 Authorization: " + hidden + "\n",
 			log + "?container=plugin&previous=true":                        "panic: the disk is gone, password=" + hidden + "\n",
@@ -105,10 +108,10 @@ func (s *source) Look(_ context.Context, want collect.Want) (*view.Cluster, erro
 
 func (s *source) Events(_ context.Context, about []collect.Ref) ([]*corev1.Event, []view.Unseen) {
 	s.about = about
-	return []*corev1.Event{{
+	return append([]*corev1.Event{{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "e"}, Reason: "FailedScheduling",
 		Message: "0/1 nodes; token: " + hidden,
-	}}, []view.Unseen{{Resource: "events", Why: "you may not list events of nodes", Forbidden: true}}
+	}}, s.events...), []view.Unseen{{Resource: "events", Why: "you may not list events of nodes", Forbidden: true}}
 }
 
 func (s *source) Read(_ context.Context, path string, parameters url.Values) (io.ReadCloser, error) {
@@ -378,9 +381,36 @@ func TestEventsAreAskedForOfWhatIsInTrouble(t *testing.T) {
 	s := newSource()
 	gathered(t, s, options())
 	want := []collect.Ref{{Kind: "ResourceClaim"}, {Kind: "Node"}, {Kind: "DaemonSet", Namespace: "dra", Name: "driver"},
-		{Kind: "Pod", Namespace: "dra", Name: "controller"}, {Kind: "Pod", Namespace: "dra", Name: "driver-node-a"}, {Kind: "Pod", Namespace: "team", Name: "waits"}}
+		{Kind: "Pod", Namespace: "dra", Name: "controller"}, {Kind: "Pod", Namespace: "dra", Name: "driver-node-a"},
+		{Kind: "Pod", Namespace: "team", Name: "waits"}}
 	if diff := cmp.Diff(want, s.about); diff != "" {
 		t.Errorf("events are asked for (-wanted +got):\n%s", diff)
+	}
+}
+
+func TestEventsOfManyPodsAreAskedForAtOnce(t *testing.T) {
+	s := newSource()
+	for i := range 30 {
+		p := s.cluster.Pods[3].DeepCopy()
+		p.Name = fmt.Sprintf("waits-%d", i)
+		s.cluster.Pods = append(s.cluster.Pods, p)
+	}
+	for _, of := range []string{"waits-7", "runs", "is-none-of-devices"} {
+		s.events = append(s.events, &corev1.Event{
+			ObjectMeta:     metav1.ObjectMeta{Namespace: "team", Name: "of-" + of},
+			InvolvedObject: corev1.ObjectReference{Kind: "Pod", Namespace: "team", Name: of},
+		})
+	}
+	report, _ := gathered(t, s, options())
+	if last := s.about[len(s.about)-1]; last != (collect.Ref{Kind: "Pod", Namespace: "team"}) || len(s.about) > 6 {
+		t.Errorf("events are asked for of %v", s.about)
+	}
+	var names []string
+	for _, e := range report.Cluster.Events {
+		names = append(names, e.Name)
+	}
+	if strings.Join(names, " ") != "e of-waits-7" {
+		t.Errorf("kept are %v", names)
 	}
 }
 
@@ -425,7 +455,8 @@ func TestDriversThatMayNotBeSeenAreMissed(t *testing.T) {
 	s.cluster.Unseen = append(s.cluster.Unseen, view.Unseen{Resource: "pods", Forbidden: true, Only: "team"})
 	report, text := gathered(t, s, options())
 	const missing = "drivers in namespaces whose pods you may not list"
-	if len(report.Missing) != 1 || !strings.HasPrefix(report.Missing[0], missing) || !strings.Contains(text, "  "+missing) {
+	said := strings.Join(report.Missing, "\n")
+	if !strings.HasPrefix(said, missing) || len(report.Missing) != 1 || !strings.Contains(text, "  "+missing) {
 		t.Errorf("missing is %v, and the bundle has\n%s", report.Missing, text)
 	}
 }

@@ -1,8 +1,8 @@
 package gather
 
 import (
-	"cmp"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"unicode"
@@ -11,6 +11,7 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 
 	"example.com/dragoman/pkg/view"
+	"example.com/dragoman/pkg/view/mask"
 )
 
 // How long a value is at least that is looked for in logs: shorter ones are there for other reasons, too.
@@ -24,12 +25,19 @@ const (
 type known struct {
 	full   bool
 	values map[string]bool
-	shown  map[string]bool
 }
 
-// repeated returns what masks known values in text.
-func repeated(c *view.Cluster, shown map[string]bool, full bool) *strings.Replacer {
-	k := known{full: full, values: map[string]bool{}, shown: shown}
+// newMasker returns what masks all that goes into a bundle.
+func newMasker(c *view.Cluster, full bool) *mask.Masker {
+	names := shown(c)
+	return mask.New(mask.Options{
+		Known: repeated(c, names, full), Addresses: !full, IsName: func(text string) bool { return names[text] },
+	})
+}
+
+// repeated returns the known values.
+func repeated(c *view.Cluster, shown map[string]bool, full bool) []string {
+	k := known{full: full, values: map[string]bool{}}
 	each := func(config *resourceapi.DeviceConfiguration) {
 		if config.Opaque != nil {
 			k.add(config.Opaque.Parameters.Raw)
@@ -55,7 +63,7 @@ func repeated(c *view.Cluster, shown map[string]bool, full bool) *strings.Replac
 			k.variables(container.Env)
 		}
 	}
-	return k.replacer()
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(k.values)), func(value string) bool { return shown[value] })
 }
 
 func (k known) add(raw []byte) {
@@ -70,7 +78,7 @@ func (k known) below(value any, secret bool) {
 	case map[string]any:
 		for name, field := range v {
 			if name != "apiVersion" && name != "kind" {
-				k.below(field, secret || namesASecret(name))
+				k.below(field, secret || mask.NamesASecret(name))
 			}
 		}
 	case []any:
@@ -86,7 +94,7 @@ func (k known) below(value any, secret bool) {
 
 func (k known) variables(environment []corev1.EnvVar) {
 	for _, e := range environment {
-		if isLong(e.Value) && namesASecret(e.Name) {
+		if isLong(e.Value) && mask.NamesASecret(e.Name) {
 			k.values[e.Value] = true
 		}
 	}
@@ -97,26 +105,6 @@ func isLong(secret string) bool { return len(secret) >= shortestSecret }
 // plain says whether a value is a word, as choices are.
 func plain(value string) bool {
 	return !strings.ContainsFunc(value, func(r rune) bool { return !unicode.IsLetter(r) })
-}
-
-func (k known) replacer() *strings.Replacer {
-	var values []string
-	for value := range k.values {
-		if !k.shown[value] {
-			values = append(values, value)
-		}
-	}
-	slices.SortFunc(values, func(a, b string) int {
-		return cmp.Or(len(b)-len(a), strings.Compare(a, b)) // one may be in another
-	})
-	var pairs []string
-	for _, value := range values {
-		pairs = append(pairs, value, masked)
-		if quoted, err := json.Marshal(value); err == nil && string(quoted[1:len(quoted)-1]) != value {
-			pairs = append(pairs, string(quoted[1:len(quoted)-1]), masked)
-		}
-	}
-	return strings.NewReplacer(pairs...)
 }
 
 // shown are names that are in the bundle anyway, and that logs could not be read without.

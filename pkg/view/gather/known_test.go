@@ -15,7 +15,7 @@ func TestLogsDoNotRepeatWhatObjectsHide(t *testing.T) {
 	attribute := "node-a-profile-7"
 	c := &view.Cluster{
 		Classes: []*resourceapi.DeviceClass{{Spec: resourceapi.DeviceClassSpec{
-			Config: []resourceapi.DeviceClassConfiguration{{DeviceConfiguration: opaque(`{"apiVersion":"gpu.example.com/v1",
+			Config: []resourceapi.DeviceClassConfiguration{{DeviceConfiguration: opaque(`{"apiVersion":"gpu/v1",
 				"kind":"GpuConfig", "server":"license-4.corp.example", "strategy":"TimeSlicing", "size":"1g.10gb",
 				"profile":"node-a-profile-7", "password":"hunter-two", "path":"say \"this-one\""}`)}},
 		}}},
@@ -39,19 +39,19 @@ func TestLogsDoNotRepeatWhatObjectsHide(t *testing.T) {
 		"secrets of pods":            {"got tok-12345", "got [masked]", "got [masked]"},
 		"but what is a choice":       {"TimeSlicing of 1g.10gb", "TimeSlicing of 1g.10gb", "TimeSlicing of 1g.10gb"},
 		"but what slices show":       {"node-a-profile-7", "node-a-profile-7", "node-a-profile-7"},
-		"but which kind it is":       {"GpuConfig of gpu.example.com/v1", "GpuConfig of gpu.example.com/v1", "GpuConfig of gpu.example.com/v1"},
+		"but which kind it is":       {"GpuConfig of gpu/v1", "GpuConfig of gpu/v1", "GpuConfig of gpu/v1"},
 		"but variables of no weight": {"very-fast-mode", "very-fast-mode", "very-fast-mode"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := newMasker(c, false).text(test.text); got != test.usual {
+			if got := newMasker(c, false).Text(test.text); got != test.usual {
 				t.Errorf("%q becomes %q, and not %q", test.text, got, test.usual)
 			}
-			if got := newMasker(c, true).text(test.text); got != test.full {
+			if got := newMasker(c, true).Text(test.text); got != test.full {
 				t.Errorf("%q becomes %q in full, and not %q", test.text, got, test.full)
 			}
 		})
 	}
-	if text := strings.Repeat("at license-4.corp.example ", 2); strings.Contains(newMasker(c, false).text(text), "corp") {
+	if text := strings.Repeat("at license-4.corp.example ", 2); strings.Contains(newMasker(c, false).Text(text), "corp") {
 		t.Error("only the first one is masked")
 	}
 }

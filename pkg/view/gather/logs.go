@@ -66,7 +66,7 @@ func (g *gathering) drivers(ctx context.Context) error {
 			case p.err != nil && !p.mayLack:
 				g.missing("%s: %v", p.name, p.err)
 			case p.err == nil && len(p.content) > 0:
-				if err := g.bundle.add(p.name, []byte(g.masker.text(string(p.content)))); err != nil {
+				if err := g.bundle.add(p.name, []byte(g.masker.Text(string(p.content)))); err != nil {
 					return err
 				}
 			}

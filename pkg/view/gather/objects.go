@@ -57,5 +57,5 @@ func (g *gathering) document(o runtime.Object) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return yaml.Marshal(g.masker.fields(fields, place{}))
+	return yaml.Marshal(g.masker.Object(fields))
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"example.com/dragoman/pkg/view/mask"
 )
 
 // readme adds the file that says what the others are.
@@ -18,7 +20,7 @@ func (g *gathering) readme(context.Context) error {
 		fmt.Fprintf(&text, "Only what has to do with driver %s.\n", g.options.Driver)
 	}
 	if g.options.Namespace != "" {
-		fmt.Fprintf(&text, "Claims, templates and users' pods of namespace %s only; drivers are of all.\n", g.options.Namespace)
+		fmt.Fprintf(&text, "Claims, templates and users' pods of namespace %s only; drivers of all.\n", g.options.Namespace)
 	}
 	fmt.Fprintf(&text, "\nWhat is in it\n"+
 		"  cluster/            the objects: slices %d, classes %d, claims %d, templates %d, taint rules %d, pods %d,\n"+
@@ -45,28 +47,36 @@ func orUnknown(version string) string {
 	return version
 }
 
+// What leftOut says.
+const (
+	leftOutAlways = `  Secrets are never read. What looks like a password, token or key is shown as ` + mask.Hidden + `:
+  what has a name that says so, in objects and in logs, and what is one by its look. No program can know all of them.
+`
+	leftOutUsually = `  Of users' pods: environment, commands, arguments, images, volumes, annotations.
+  Of drivers' pods: values of environment variables, annotations.
+  IP addresses of nodes and pods, in logs and messages too (` + mask.Address + `).
+  Of nodes: annotations, and labels that nothing selects by.
+  Of configurations for drivers: values; names of fields are there. Where logs and messages repeat a value, it is
+  masked if it has 8 characters at least and is not a plain word.
+  With --full these are in it.
+
+What is in it and may be of your organisation
+  Names: of namespaces, pods, claims, classes, nodes and images of drivers; labels of all but nodes; your own name
+  where you may not see something. Attributes of devices, and the expressions that select them, as they are. Logs,
+  as far as nothing in them looks like a secret or an address: a driver may write anything there (--no-logs).
+`
+)
+
 // leftOut says what is not in the bundle, and what is and might not be expected to be.
 func (g *gathering) leftOut() string {
-	left := "  Secrets are never read. What looks like a password, token or key is shown as " + masked + ": what has a name that\n" +
-		"  says so, in objects and in logs, and what is known to be one by its look. No program can know all of them.\n"
+	left := leftOutAlways
 	if g.options.WithoutLogs {
 		left += "  Logs (--no-logs).\n"
 	}
 	if g.options.Full {
 		return left + "  Nothing else (--full): read it before you send it to anybody.\n"
 	}
-	return left +
-		"  Of users' pods: environment, commands, arguments, images, volumes, annotations.\n" +
-		"  Of drivers' pods: values of environment variables, annotations.\n" +
-		"  IP addresses of nodes and pods, in logs and messages too (" + address + ").\n" +
-		"  Of nodes: annotations, and labels that nothing selects by.\n" +
-		"  Of configurations for drivers: values; names of fields are there. Where logs and messages repeat a value, it is\n" +
-		"  masked if it has 8 characters at least and is not a plain word.\n" +
-		"  With --full these are in it.\n" +
-		"\nWhat is in it and may be of your organisation\n" +
-		"  Names: of namespaces, pods, claims, classes, nodes and images of drivers; labels of all but nodes; your own name\n" +
-		"  where you may not see something. Attributes of devices, and the expressions that select them, as they are. Logs,\n" +
-		"  as far as nothing in them looks like a secret or an address: a driver may write anything there (--no-logs).\n"
+	return left + leftOutUsually
 }
 
 func (g *gathering) notSeen() string {
@@ -75,10 +85,10 @@ func (g *gathering) notSeen() string {
 		if u.NotServed {
 			continue // there is none of it
 		}
-		fmt.Fprintf(&text, "  %s: %s\n", u.Resource, g.masker.text(u.Why))
+		fmt.Fprintf(&text, "  %s: %s\n", u.Resource, g.masker.Text(u.Why))
 	}
 	for _, sentence := range g.report.Missing {
-		fmt.Fprintf(&text, "  %s\n", g.masker.text(sentence))
+		fmt.Fprintf(&text, "  %s\n", g.masker.Text(sentence))
 	}
 	if text.Len() == 0 {
 		return "  Nothing.\n"

@@ -3,6 +3,8 @@ package gather
 import (
 	"encoding/json"
 	"regexp"
+
+	"example.com/dragoman/pkg/view/mask"
 )
 
 // fieldName is how fields are named in Kubernetes. What is named otherwise may be a key that somebody has made up.
@@ -38,7 +40,7 @@ func shapeOf(value any) any {
 		shaped := make(map[string]any, len(v))
 		for name, field := range v {
 			if !fieldName.MatchString(name) {
-				name, field = masked, masked
+				name, field = mask.Hidden, ""
 			}
 			shaped[name] = shapeOf(field)
 		}

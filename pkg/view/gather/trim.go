@@ -10,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+
+	"example.com/dragoman/pkg/view/mask"
 )
 
 // trimmer drops of objects what is not for strangers. It changes copies. What is left goes through a masker.
@@ -176,7 +178,7 @@ func (t trimmer) container(c *corev1.Container, driver bool) {
 	}
 	for i := range c.Env {
 		if e := &c.Env[i]; !t.full && e.Value != "" {
-			e.Value = masked
+			e.Value = mask.Hidden
 		}
 	}
 	c.Lifecycle = nil

@@ -148,9 +148,10 @@ func (n *node) shown() string {
 		return string(n.kind)
 	case str:
 		return fmt.Sprintf("%.64q", n.literal)
-	}
-	if n.written != "" {
-		return fmt.Sprintf("%.64s, which YAML reads as %.64s", n.written, n.literal)
+	case boolean, number:
+		if n.written != "" {
+			return fmt.Sprintf("%.64s, which YAML reads as %.64s", n.written, n.literal)
+		}
 	}
 	return fmt.Sprintf("%.64s", n.literal)
 }

@@ -5,9 +5,11 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"example.com/dragoman/pkg/view"
 )
 
 // claim judges what a claim asks for. What its types say of themselves is judged already: lengths of lists, names that
@@ -18,6 +20,7 @@ func (j judge) claim(devices *resourceapi.DeviceClaim, at *field.Path, f *findin
 	for i := range devices.Requests {
 		j.request(&devices.Requests[i], devices.Constraints, at.Child("requests").Index(i), &cost, f)
 	}
+	f.size(devices.Requests, at.Child("requests"))
 	if cost > resourceapi.DeviceClaimDerivedAttributeCELMaxCost {
 		f.add(field.Forbidden(at, fmt.Sprintf("the expressions of all derived attributes could cost %d, and at most %d is "+
 			"allowed", cost, resourceapi.DeviceClaimDerivedAttributeCELMaxCost)))
@@ -42,6 +45,17 @@ func requestNames(devices *resourceapi.DeviceClaim) []string {
 		}
 	}
 	return names
+}
+
+// once returns words without those that are there again: names may be, which is said where they are.
+func once(words []string) []string {
+	var kept []string
+	for _, w := range words {
+		if !slices.Contains(kept, w) {
+			kept = append(kept, w)
+		}
+	}
+	return kept
 }
 
 func (j judge) request(
@@ -162,7 +176,7 @@ func (j judge) constraint(c *resourceapi.DeviceConstraint, names []string, at *f
 func (f *findings) requestRefs(refs, names []string, at *field.Path) {
 	for i, ref := range refs {
 		if !slices.Contains(names, ref) {
-			f.add(field.NotSupported(at.Index(i), ref, names))
+			f.add(field.NotSupported(at.Index(i), ref, once(names)))
 			continue
 		}
 		for part := range strings.SplitSeq(ref, "/") {
@@ -217,14 +231,8 @@ func (j judge) class(spec *resourceapi.DeviceClassSpec, at *field.Path, f *findi
 	for i, config := range spec.Config {
 		f.configuration(config.DeviceConfiguration, at.Child("config").Index(i))
 	}
-	if name := spec.ExtendedResourceName; name != nil && !isExtendedResource(*name) {
+	if name := spec.ExtendedResourceName; name != nil && !view.IsExtendedResource(corev1.ResourceName(*name)) {
 		f.add(field.Invalid(at.Child("extendedResourceName"), *name,
 			"must be the name of an extended resource, for example vendor.example.com/gpu"))
 	}
-}
-
-func isExtendedResource(name string) bool {
-	const quota = "requests."
-	native := !strings.Contains(name, "/") || strings.Contains(name, "kubernetes.io/")
-	return !native && !strings.HasPrefix(name, quota) && len(validation.IsQualifiedName(quota+name)) == 0
 }

@@ -105,11 +105,15 @@ func Documents(documents []manifest.Document, o Options) []Result {
 		}
 	}
 	others := newNeighbours(objects)
+	twins := newTwins()
 	for i, d := range documents {
 		var f findings
 		known := len(d.Problems) > 0
 		if objects[i] != nil {
 			known = j.judge(objects[i], d.Kind, others, &f) || known
+			if known {
+				twins.judge(d, results[i], &f)
+			}
 		} else if own, isOurs := ownKind(d); isOurs {
 			f, known = own, true
 		}

@@ -102,6 +102,56 @@ func TestObjectsAreJudged(t *testing.T) {
 		"a configuration of somebody else": {
 			text: claim + strings.Replace(config, "gpu.resource.example.com", "other.example.com", 1), want: []string{ok},
 		},
+		"more devices than a claim can have": {
+			text: replaced(claim, "gpu.example.com\n", "gpu.example.com\n        count: 32\n"),
+			want: []string{
+				ok, "6 warning spec.devices.requests: at least 33 devices are asked for, and a claim can have at most 32: no " +
+					"scheduler allocates this; ask for fewer, or make several claims",
+			},
+		},
+		"more devices than a claim can have, in one request": {
+			text: replaced(replaced(claim, "gpu.example.com\n", "gpu.example.com\n        count: 9223372036854775807\n"),
+				"    - name: part\n      firstAvailable:\n      - {name: large, deviceClassName: mig.example.com}\n", ""),
+			want: []string{
+				ok, "10 warning spec.devices.requests[0].exactly.count: at least 1000000 devices are asked for, and a claim can " +
+					"have at most 32: no scheduler allocates this; ask for fewer, or make several claims",
+			},
+		},
+		"as many devices as a claim can have, all of them and the smallest choice": {
+			text: replaced(claim, "gpu.example.com\n", "gpu.example.com\n        allocationMode: All\n") +
+				"      - {name: small, deviceClassName: a, count: 31}\n", want: []string{ok},
+		},
+		"a choice that is never taken": {
+			text: claim + "      - {name: small, deviceClassName: a, count: 32}\n",
+			want: []string{
+				ok, "13 warning spec.devices.requests[1].firstAvailable[1].count: this choice is never taken: with it the claim " +
+					"asks for at least 33 devices, and a claim can have at most 32",
+			},
+		},
+		"two claims of one name": {
+			text: claim + "---\n" + claim,
+			want: []string{
+				ok, `14 ResourceClaim "gpus" valid`, `16 warning metadata.name: ResourceClaim "gpus" is in f:1, too: "kubectl ` +
+					`apply" replaces that one by this, "kubectl create" refuses this one`,
+			},
+		},
+		"two claims of one name in two namespaces, and two that get names": {
+			text: claim + "---\n" + replaced(claim, "name: gpus", "name: gpus, namespace: other") + "---\n" +
+				replaced(claim, "name: gpus", "generateName: g") + "---\n" + replaced(claim, "name: gpus", "generateName: g"),
+			want: []string{
+				ok, `14 ResourceClaim "other/gpus" valid`, `27 ResourceClaim "g*" valid`, `40 ResourceClaim "g*" valid`,
+			},
+		},
+		"names that are there twice are named once": {
+			text: claim + "    - {name: gpu, exactly: {deviceClassName: a}}\n" +
+				"    constraints: [{requests: [x], matchAttribute: a/b}]\n",
+			want: []string{
+				wrong, `13 error spec.devices.requests[2]: Duplicate value: {"name":"gpu","exactly":{"deviceClassName":"a",` +
+					`"allocationMode":"ExactCount","count":1}}`,
+				`14 error spec.devices.constraints[0].requests[0]: Unsupported value: "x": supported values: "gpu", "part", ` +
+					`"part/large"`,
+			},
+		},
 		"a feature that not all releases have": {
 			text: claim + "    constraints: [{distinctAttribute: a.example.com/b}]\n",
 			want: []string{
@@ -221,12 +271,12 @@ spec:
 		},
 		"a class that is not in the files, where others are, is said once": {
 			text: "apiVersion: resource.k8s.io/v1\nkind: DeviceClass\nmetadata: {name: mig.example.com}\n---\n" +
-				claim + "---\n" + claim,
+				claim + "---\n" + replaced(claim, "gpus", "more"),
 			want: []string{
 				`1 DeviceClass "mig.example.com" valid`, `5 ResourceClaim "gpus" valid`,
 				`13 warning spec.devices.requests[0].exactly.deviceClassName: DeviceClass "gpu.example.com" is not in ` +
 					"these files, which have mig.example.com",
-				`18 ResourceClaim "gpus" valid`,
+				`18 ResourceClaim "more" valid`,
 			},
 		},
 		"admin access, without the namespace": {

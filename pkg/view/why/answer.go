@@ -15,6 +15,8 @@ const (
 	Starting State = "Starting"
 	// Running: the pod runs with its devices; of a claim, its devices are allocated.
 	Running State = "Running"
+	// Unknown: what could not be seen decides. Reasons say what, and the right that it takes.
+	Unknown State = "Unknown"
 	// Finished: the pod has ended.
 	Finished State = "Finished"
 )
@@ -194,6 +196,8 @@ type Got struct {
 	Devices []GotDev  `json:"devices"`
 	Users   []string  `json:"users,omitempty"`
 	Since   time.Time `json:"since,omitzero"`
+	// Why says for each request why these devices, as things are now; of a claim alone, and of a pod that runs.
+	Why []Ground `json:"why,omitempty"`
 	// Choices says for each prioritized list which choice was taken, and what of those before it.
 	Choices []Choice `json:"choices,omitempty"`
 	// Node says where the devices can be used.
@@ -212,6 +216,14 @@ type GotDev struct {
 	Takes []string `json:"takes,omitempty"`
 	// Notes are what is wrong with the device or what there is to know of it now.
 	Notes []string `json:"notes,omitempty"`
+}
+
+// Ground is why a request got its devices.
+type Ground struct {
+	// Request is its name, or request/choice.
+	Request string `json:"request"`
+	// Why is a sentence, without a period.
+	Why string `json:"why"`
 }
 
 // Choice is which of a prioritized list was taken.

@@ -1,15 +1,12 @@
 package why
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	"k8s.io/apimachinery/pkg/types"
 
 	"example.com/dragoman/pkg/view"
 )
@@ -67,6 +64,9 @@ func (f *search) fewer() []change {
 func (f *search) fewerText(n *need, k int) string {
 	if isExtended(n.claim) {
 		return fmt.Sprintf("ask for %d of the extended resource instead of %d", k, n.count)
+	}
+	if n.all {
+		return fmt.Sprintf("ask for allocationMode: ExactCount, count: %d%s", k, f.in(n))
 	}
 	return fmt.Sprintf("ask for count: %d%s", k, f.in(n))
 }
@@ -253,148 +253,4 @@ func (f *search) otherClasses() []change {
 		}
 	}
 	return changes
-}
-
-// waits takes away what claims hold: each alone, and then all on the node that takes the fewest.
-func (f *search) waits() []change {
-	holders, all := f.holders()
-	var changes []change
-	for _, h := range holders {
-		others := ""
-		if all > 1 {
-			others = fmt.Sprintf(", one of %s claims that hold such devices", number(all))
-		}
-		changes = append(changes, f.wait("wait until "+h.who+" ends"+others, h.nodes, h.claim))
-	}
-	for _, group := range f.holdersByNode(holders) {
-		var names []string
-		var nodes []string
-		var claims []*resourceapi.ResourceClaim
-		for _, h := range group {
-			names, claims, nodes = append(names, h.who), append(claims, h.claim), append(nodes, h.nodes...)
-			if len(claims) > 1 {
-				text := "wait until " + listed(names, 4) + " end"
-				changes = append(changes, f.wait(text, slices.Clone(nodes), claims...))
-			}
-		}
-	}
-	return changes
-}
-
-// wait takes away what claims hold of devices on the nodes; no name is that of devices for several nodes.
-func (f *search) wait(text string, nodes []string, claims ...*resourceapi.ResourceClaim) change {
-	var where func(*corev1.Node) bool
-	if !slices.Contains(nodes, "") {
-		where = func(n *corev1.Node) bool { return slices.Contains(nodes, n.Name) }
-	}
-	return change{kind: WaitFor, text: text, where: where, apply: func(s situation) situation {
-		s.cluster = withoutAllocation(s.cluster, claims...)
-		return s
-	}}
-}
-
-// holder is a claim that has what a request wants.
-type holder struct {
-	claim *resourceapi.ResourceClaim
-	who   string
-	nodes []string
-	// left is how many devices are left where most are, on one of its nodes; devices how many it has at all.
-	left, devices int
-}
-
-// mostHolders is how many claims are tried.
-const mostHolders = 64
-
-// holders returns the claims whose end is most likely to help, and how many there are.
-func (f *search) holders() ([]holder, int) {
-	left := f.left()
-	claims := make(map[types.NamespacedName]map[string]bool)
-	for _, j := range f.judges {
-		if !f.worth(j) {
-			continue
-		}
-		for d, fate := range j.fates {
-			for _, u := range f.holding(d, fate) {
-				if claims[u.Claim] == nil {
-					claims[u.Claim] = make(map[string]bool)
-				}
-				claims[u.Claim][d.place.Node] = true
-			}
-		}
-	}
-	var holders []holder
-	for name, nodes := range claims {
-		claim := f.claim(name.Namespace, name.Name)
-		if claim == nil {
-			continue
-		}
-		who := listed(consumersOf(claim), 2)
-		if who == "" {
-			who = "claim " + key(claim)
-		}
-		h := holder{claim: claim, who: who, nodes: sortedKeys(nodes), devices: len(claim.Status.Allocation.Devices.Results)}
-		for _, n := range h.nodes {
-			h.left = max(h.left, left[n])
-		}
-		holders = append(holders, h)
-	}
-	slices.SortFunc(holders, func(a, b holder) int {
-		return cmp.Or(cmp.Compare(b.left, a.left), cmp.Compare(a.devices, b.devices),
-			strings.Compare(key(a.claim), key(b.claim)))
-	})
-	return holders[:min(len(holders), mostHolders)], len(holders)
-}
-
-// left is how many devices of each node are left to some request.
-func (f *search) left() map[string]int {
-	left := make(map[string]int)
-	for _, j := range f.judges {
-		for d, fate := range j.fates {
-			if fate.stage == "" {
-				left[d.place.Node]++
-			}
-		}
-	}
-	return left
-}
-
-// holding are the uses that keep a device from a request.
-func (f *search) holding(d *device, fate fate) []view.Use {
-	devices := []*device{d}
-	switch fate.stage {
-	case StageInUse, StageCapacity:
-	case StageCounters, "": // of what is left, one may leave too little for another
-		for _, consumption := range d.spec.ConsumesCounters {
-			devices = append(devices, f.consumers(d.pool, consumption.CounterSet)...)
-		}
-	default:
-		return nil
-	}
-	var uses []view.Use
-	for _, d := range devices {
-		for _, u := range d.uses {
-			if !u.AdminAccess {
-				uses = append(uses, u)
-			}
-		}
-	}
-	return uses
-}
-
-// holdersByNode are those of each node together, the nodes with the fewest first; a few nodes.
-func (f *search) holdersByNode(holders []holder) [][]holder {
-	byNode := make(map[string][]holder)
-	for _, h := range holders {
-		for _, n := range h.nodes {
-			byNode[n] = append(byNode[n], h)
-		}
-	}
-	groups := make([][]holder, 0, len(byNode))
-	for _, n := range sortedKeys(byNode) {
-		groups = append(groups, byNode[n])
-	}
-	slices.SortStableFunc(groups, func(a, b []holder) int {
-		return cmp.Or(cmp.Compare(b[0].left, a[0].left), cmp.Compare(len(a), len(b)))
-	})
-	return groups[:min(len(groups), mostDetails)]
 }

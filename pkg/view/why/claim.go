@@ -83,9 +83,9 @@ func (e *examination) allocated(claim *resourceapi.ResourceClaim) {
 	names := consumersOf(claim)
 	switch {
 	case len(names) > 0:
-		e.say(Running, "has %s on %s, used by %s", count(n, "device"), place, listed(names, mostDetails))
+		e.say(Running, "has %s on %s, used by %s", view.Count(n, "device"), place, listed(names, mostDetails))
 	default:
-		e.say(Running, "has %s on %s, and no pod uses it now", count(n, "device"), place)
+		e.say(Running, "has %s on %s, and no pod uses it now", view.Count(n, "device"), place)
 		e.advise("delete the claim if nobody needs it any more: it keeps its devices from others")
 	}
 	if claim.DeletionTimestamp != nil {

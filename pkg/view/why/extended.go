@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 
+	"example.com/dragoman/pkg/nearest"
 	"example.com/dragoman/pkg/view/allocate"
 )
 
@@ -61,7 +62,9 @@ func (e *examination) offered(nodes []*corev1.Node) {
 	name := resourceName.FindString(why.Why)
 	e.stop(ExtendedResourceUnknown, "", "no node has %s, and no DeviceClass stands for it%s", name,
 		didYouMeanName(name, known))
-	if near := nearest(name, known); near != "" {
+	if near := nearest.Of(name, known); near != "" {
 		e.advise("ask for %s", near)
+	} else {
+		e.advise("see whether the driver or the device plugin that offers %s is installed and its pods run", name)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"example.com/dragoman/pkg/nearest"
 	"example.com/dragoman/pkg/view/selector"
 )
 
@@ -105,7 +106,7 @@ func mended(x *expression, typo bool) []mend {
 			add(guarding, guard+" && ", func(text string) string { return guard + " && (" + text + ")" })
 		case l.On > 0:
 			for _, old := range literals.FindAllString(x.text, -1) {
-				near := nearest(strings.Trim(old, `"'`), unquoted(l.Values))
+				near := nearest.Of(strings.Trim(old, `"'`), unquoted(l.Values))
 				if near != "" && !isValue(old, l.Values) && typo == strings.EqualFold(near, strings.Trim(old, `"'`)) {
 					add(old, fmt.Sprintf("%q", near), func(text string) string {
 						return strings.ReplaceAll(text, old, fmt.Sprintf("%q", near))

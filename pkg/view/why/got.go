@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
@@ -31,7 +30,14 @@ func (e *examination) got(ctx context.Context, claim *resourceapi.ResourceClaim)
 		g.Devices = append(g.Devices, e.gotDevice(r))
 		e.awaits(claim, r)
 	}
-	g.Choices = e.choices(ctx, claim)
+	if e.blind("resourceslices") {
+		return g
+	}
+	again := e.again(claim)
+	g.Choices = again.choices(ctx)
+	if e.pod == nil || e.pod.Status.Phase == corev1.PodRunning && e.pod.DeletionTimestamp == nil {
+		g.Why = again.why(ctx)
+	}
 	return g
 }
 
@@ -85,6 +91,7 @@ func (e *examination) awaits(claim *resourceapi.ResourceClaim, r resourceapi.Dev
 		if c := apimeta.FindStatusCondition(conditions, failed); c != nil && c.Status == metav1.ConditionTrue {
 			e.stop(BindingConditions, "ResourceClaim "+key(claim), "device %s/%s/%s cannot be attached: condition %s is true",
 				r.Driver, r.Pool, r.Device, failed).Quotes = []Quote{{From: r.Driver, Reason: c.Reason, Text: c.Message}}
+			e.advise("mend what is said above: the scheduler takes the device back and tries again, perhaps with the same one")
 			return
 		}
 	}
@@ -101,73 +108,6 @@ func (e *examination) awaits(claim *resourceapi.ResourceClaim, r resourceapi.Dev
 		}
 	}
 	e.advise("wait: without an answer the scheduler starts again 10 minutes after the device was chosen")
-}
-
-// choices says for each prioritized list of the claim what was taken, and why nothing before it.
-func (e *examination) choices(ctx context.Context, claim *resourceapi.ResourceClaim) []Choice {
-	var choices []Choice
-	for i := range claim.Spec.Devices.Requests {
-		r := &claim.Spec.Devices.Requests[i]
-		taken := takenOf(claim, r)
-		if taken < 0 {
-			continue
-		}
-		c := Choice{Request: r.Name, Taken: r.FirstAvailable[taken].Name}
-		for _, n := range needsOf(claim) {
-			if n.request == i && n.choice < taken {
-				c.Before = append(c.Before, NotTaken{Choice: r.FirstAvailable[n.choice].Name, Why: e.whyNot(ctx, claim, n)})
-			}
-		}
-		choices = append(choices, c)
-	}
-	return choices
-}
-
-// takenOf returns the index of the choice that results are of, or -1.
-func takenOf(claim *resourceapi.ResourceClaim, r *resourceapi.DeviceRequest) int {
-	for j, sub := range r.FirstAvailable {
-		for _, result := range claim.Status.Allocation.Devices.Results {
-			if result.Request == r.Name+"/"+sub.Name {
-				return j
-			}
-		}
-	}
-	return -1
-}
-
-// whyNot says why a choice could not be had now, where the claim is, if the claim gave its devices back.
-func (e *examination) whyNot(ctx context.Context, claim *resourceapi.ResourceClaim, n need) string {
-	if e.blind("resourceslices") {
-		return "devices could not be seen"
-	}
-	class := e.class(n.class)
-	if class == nil {
-		return fmt.Sprintf("class %s does not exist", n.class)
-	}
-	without := newWorld(withoutAllocation(e.Cluster, claim))
-	var nodes []*corev1.Node
-	for _, node := range without.nodes {
-		if has, err := selects(claim.Status.Allocation.NodeSelector, node); claim.Status.Allocation.NodeSelector == nil ||
-			err == nil && has {
-			nodes = append(nodes, node)
-		}
-	}
-	here := make(map[string][]*device)
-	var all []*device
-	for _, node := range nodes {
-		here[node.Name] = without.on(node)
-		all = append(all, here[node.Name]...)
-	}
-	story := judgeAll(ctx, without, &n, class, all).request(ctx, nodes, here)
-	where := strings.TrimPrefix(placeOf(claim.Status.Allocation.NodeSelector), "node ")
-	switch {
-	case story.Enough:
-		return fmt.Sprintf("could be had on %s now, and could not when the claim got its devices", where)
-	case len(story.Lost) == 0:
-		return fmt.Sprintf("%s has no devices", where)
-	}
-	return fmt.Sprintf("needs %s: of %s on %s, %s", n.wants(), count(story.Devices, "device"), where,
-		lossesText(story.Lost))
 }
 
 // withoutAllocation is the cluster without what a claim has.

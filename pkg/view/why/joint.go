@@ -10,6 +10,8 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/utils/ptr"
 
+	"example.com/dragoman/pkg/nearest"
+	"example.com/dragoman/pkg/view"
 	"example.com/dragoman/pkg/view/selector"
 )
 
@@ -78,12 +80,15 @@ func commonNodes(nodes []*corev1.Node, judges []*judge) []*corev1.Node {
 // constraints looks for the constraint without which the allocator says yes.
 func (e *examination) constraints(ctx context.Context, s situation, judges []*judge) bool {
 	found := false
+	limited, stop := context.WithTimeout(ctx, longestSearch)
+	defer stop()
 	for _, claim := range s.claims {
 		for i, c := range claim.Spec.Devices.Constraints {
 			without := s.edited(claim, func(spec *resourceapi.ResourceClaimSpec) {
 				spec.Devices.Constraints = slices.Delete(spec.Devices.Constraints, i, i+1)
 			})
-			if v, err := without.ask(ctx, true); err != nil || !v.can() {
+			if v, err := without.ask(limited, true); err != nil || !v.Can() {
+				e.answer.SearchCut = e.answer.SearchCut || limited.Err() != nil
 				continue
 			}
 			e.stop(Constraint, "ResourceClaim "+key(claim), "no node has devices left that meet %s", constraintText(c))
@@ -135,7 +140,7 @@ func (e *examination) attributeLeft(
 		lines = append(lines, fmt.Sprintf("%s: %s is %s", n.Name, attributeOf(c), listed(parts, mostValues)))
 	}
 	if len(nodes) > len(lines) {
-		lines = append(lines, fmt.Sprintf("and so on, on %s more", count(len(nodes)-len(lines), "node")))
+		lines = append(lines, fmt.Sprintf("and so on, on %s more", view.Count(len(nodes)-len(lines), "node")))
 	}
 	return lines
 }
@@ -166,7 +171,7 @@ func (e *examination) nearAttribute(c resourceapi.DeviceConstraint) string {
 			}
 		}
 	}
-	if near := nearest(name, sortedKeys(here)); near != "" {
+	if near := nearest.Of(name, sortedKeys(here)); near != "" {
 		return fmt.Sprintf("; did you mean %s/%s?", domain, near)
 	}
 	if len(elsewhere) > 0 {

@@ -8,6 +8,7 @@ import (
 
 	resourceapi "k8s.io/api/resource/v1"
 
+	"example.com/dragoman/pkg/nearest"
 	"example.com/dragoman/pkg/view/selector"
 )
 
@@ -108,16 +109,16 @@ func didYouMean(r selector.Reference, devices []*device) *selector.Reference {
 	}
 	name := r.Name
 	if !names[name] {
-		if name = nearest(r.Name, sortedKeys(inDomain)); name != "" {
+		if name = nearest.Of(r.Name, sortedKeys(inDomain)); name != "" {
 			return &selector.Reference{Kind: r.Kind, Domain: r.Domain, Name: name}
 		}
-		if name = nearest(r.Name, sortedKeys(names)); name == "" {
+		if name = nearest.Of(r.Name, sortedKeys(names)); name == "" {
 			return nil
 		}
 	}
 	others := domains[name]
 	slices.SortFunc(others, func(a, b selector.Reference) int {
-		return cmp.Or(cmp.Compare(distance(r.Domain, a.Domain), distance(r.Domain, b.Domain)),
+		return cmp.Or(cmp.Compare(nearest.Distance(r.Domain, a.Domain), nearest.Distance(r.Domain, b.Domain)),
 			strings.Compare(a.Domain, b.Domain))
 	})
 	return &others[0]

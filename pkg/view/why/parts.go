@@ -10,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
+	"example.com/dragoman/pkg/nearest"
+	"example.com/dragoman/pkg/view"
 	"example.com/dragoman/pkg/view/allocate"
 )
 
@@ -90,7 +92,7 @@ func (e *examination) problem(p *allocate.ClaimError) {
 func (e *examination) missingClaim(p *allocate.ClaimError, object string) {
 	switch {
 	case e.blind("resourceclaims"):
-		e.stop(CannotTell, object, "claim %s/%s could not be seen", p.Namespace, p.Claim)
+		e.stop(CannotTell, object, "claim %s/%s could not be seen%s", p.Namespace, p.Claim, e.takes("resourceclaims"))
 	case p.Template != "":
 		e.stop(ClaimMissing, object, "claim %s/%s, which was made for the pod, is gone", p.Namespace, p.Claim)
 		e.advise("delete the pod: what makes it anew gets a new claim")
@@ -104,7 +106,8 @@ func (e *examination) missingClaim(p *allocate.ClaimError, object string) {
 func (e *examination) missingTemplate(p *allocate.ClaimError) {
 	object := "ResourceClaimTemplate " + p.Namespace + "/" + p.Template
 	if e.blind("resourceclaimtemplates") {
-		e.stop(CannotTell, object, "template %s/%s could not be seen", p.Namespace, p.Template)
+		e.stop(CannotTell, object, "template %s/%s could not be seen%s", p.Namespace, p.Template,
+			e.takes("resourceclaimtemplates"))
 		return
 	}
 	r := e.stop(TemplateMissing, object, "template %s/%s does not exist%s", p.Namespace, p.Template,
@@ -141,7 +144,7 @@ func (e *examination) lacksAdminLabel(claim *resourceapi.ResourceClaim) bool {
 	for _, n := range needsOf(claim) {
 		asks = asks || n.admin
 	}
-	namespace := find(e.Namespaces, "", claim.Namespace)
+	namespace := view.Find(e.Namespaces, "", claim.Namespace)
 	return asks && namespace != nil && namespace.Labels[resourceapi.DRAAdminNamespaceLabelKey] != "true"
 }
 
@@ -188,7 +191,7 @@ func namesIn[O metav1.Object](objects []O, namespace string) []string {
 }
 
 func didYouMeanName(name string, known []string) string {
-	if near := nearest(name, known); near != "" {
+	if near := nearest.Of(name, known); near != "" {
 		return fmt.Sprintf("; did you mean %q?", near)
 	}
 	return ""

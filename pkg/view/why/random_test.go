@@ -186,14 +186,14 @@ func TestTheFunnelNeverContradictsTheAllocator(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if v.err != nil {
+			if v.Failed != nil {
 				continue
 			}
 			enough := true
 			for _, j := range judges {
 				enough = enough && j.enough[node.Name]
 			}
-			if v.can() {
+			if v.Can() {
 				yes++
 			} else {
 				no++
@@ -201,8 +201,8 @@ func TestTheFunnelNeverContradictsTheAllocator(t *testing.T) {
 			// All of several devices may take counters from each other.
 			alone := len(judges) == 1 && judges[0].need.count == 1 &&
 				(!judges[0].need.all || len(c.Slices) == len(c.Nodes))
-			if v.can() && !enough || alone && enough && !v.can() {
-				t.Errorf("case %d, %s: the allocator says %t, the funnel %t: %+v", i, node.Name, v.can(), enough,
+			if v.Can() && !enough || alone && enough && !v.Can() {
+				t.Errorf("case %d, %s: the allocator says %t, the funnel %t: %+v", i, node.Name, v.Can(), enough,
 					e.answer.Requests)
 			}
 		}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"example.com/dragoman/pkg/view/allocate"
 )
 
 const (
@@ -50,14 +52,14 @@ type search struct {
 }
 
 // remedies adds the changes that would help, each alone; where none does, together with a mended selector.
-func (e *examination) remedies(ctx context.Context, s situation, v verdict, judges []*judge) error {
+func (e *examination) remedies(ctx context.Context, s situation, v allocate.Verdict, judges []*judge) error {
 	if len(e.Slices) == 0 {
 		return nil
 	}
 	s.limit = slowNode
 	f := &search{examination: e, base: s, judges: judges, begun: time.Now()}
-	if v.err != nil {
-		at := slices.IndexFunc(e.nodes, func(n *corev1.Node) bool { return n.Name == v.errNode })
+	if v.Failed != nil {
+		at := slices.IndexFunc(e.nodes, func(n *corev1.Node) bool { return n.Name == v.Failed.Node })
 		f.failing = e.nodes[at]
 	}
 	limited, stop := context.WithTimeout(ctx, longestSearch)
@@ -125,7 +127,7 @@ func (f *search) helps(ctx context.Context, c change) ([]string, error) {
 	if f.failing != nil && slices.Contains(slices.Concat(s.nodes, s.beyond), f.failing) {
 		there := s
 		there.nodes, there.beyond = []*corev1.Node{f.failing}, nil
-		if v, err := f.ask(ctx, there, true); err != nil || v.err != nil {
+		if v, err := f.ask(ctx, there, true); err != nil || v.Failed != nil {
 			return nil, err
 		}
 	}
@@ -138,16 +140,16 @@ func (f *search) helps(ctx context.Context, c change) ([]string, error) {
 		return nil, nil
 	}
 	v, err := f.ask(ctx, first, true)
-	if err != nil || len(v.yes) == 0 {
+	if err != nil || len(v.Yes) == 0 {
 		return nil, err
 	}
-	if v, err = f.ask(ctx, s, false); err != nil || !v.can() {
+	if v, err = f.ask(ctx, s, false); err != nil || !v.Can() {
 		return nil, err
 	}
-	return v.yes, nil
+	return namesOf(v.Yes), nil
 }
 
-func (f *search) ask(ctx context.Context, s situation, oneIsEnough bool) (verdict, error) {
+func (f *search) ask(ctx context.Context, s situation, oneIsEnough bool) (allocate.Verdict, error) {
 	f.tries += len(s.nodes) + len(s.beyond)
 	return s.ask(ctx, oneIsEnough)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	"example.com/dragoman/pkg/view"
 )
@@ -66,10 +68,10 @@ func TestChangesAreTriedOnlyWhereTheyCanHelp(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if v.can() && !before.can() {
+				if v.Can() && !before.Can() {
 					t.Errorf("case %d: %q would help on %s, and is not tried there", i, change.text, node.Name)
 				}
-				if v.can() {
+				if v.Can() {
 					yes++
 				}
 			}
@@ -124,6 +126,54 @@ func BenchmarkWhyOnAThousandNodes(b *testing.B) {
 				if err != nil || a.State != Waiting || len(a.Next) == 0 {
 					b.Fatalf("is %s, next %v, error %v", a.State, a.Next, err)
 				}
+			}
+		})
+	}
+}
+
+// TestASearchThatTakesTooLongIsNamed has an allocator that gives up soon.
+func TestASearchThatTakesTooLongIsNamed(t *testing.T) {
+	for version, want := range map[string]string{
+		"v1.35.4": "the scheduler then leaves the node out, and no other can give the devices",
+		"v1.37.2": "the scheduler then gives up on the pod, whatever other nodes have",
+	} {
+		t.Run(version, func(t *testing.T) {
+			s := labelled("node-a", "", "gpu")
+			s.Spec.Devices = nil
+			for i := range 60 {
+				s.Spec.Devices = append(s.Spec.Devices, resourceapi.Device{
+					Name: fmt.Sprintf("gpu-%d", i),
+					Attributes: map[resourceapi.QualifiedName]resourceapi.DeviceAttribute{
+						"kind": {IntValue: new(int64(i % 3))},
+					},
+				})
+			}
+			claim := &resourceapi.ResourceClaim{}
+			claim.Namespace, claim.Name = "default", "wanted"
+			claim.Spec.Devices.Requests = []resourceapi.DeviceRequest{
+				asking("alike", "gpu", func(e *resourceapi.ExactDeviceRequest) { e.Count = 21 }),
+			}
+			claim.Spec.Devices.Constraints = []resourceapi.DeviceConstraint{{
+				MatchAttribute: ptr.To(resourceapi.FullyQualifiedName(driver + "/kind")),
+			}}
+			c := &view.Cluster{
+				Version: version, Slices: []*resourceapi.ResourceSlice{s}, Claims: []*resourceapi.ResourceClaim{claim},
+				Classes: []*resourceapi.DeviceClass{{ObjectMeta: metav1.ObjectMeta{Name: "gpu"}}},
+				Nodes:   []*corev1.Node{{ObjectMeta: metav1.ObjectMeta{Name: "node-a"}}},
+			}
+			e := examine(c, "ResourceClaim", types.NamespacedName{Namespace: "default", Name: "wanted"})
+			e.parts = []part{{claim: claim, exists: true}}
+			asked := situation{cluster: c, claims: c.Claims, nodes: e.nodes, limit: 20 * time.Millisecond}
+			if err := e.judge(t.Context(), asked, e.nodes, true); err != nil {
+				t.Fatal(err)
+			}
+			e.conclude()
+			a := e.answer
+			if a.State != Waiting || a.Reasons[0].ID != TakesTooLong || !strings.HasSuffix(a.Summary, want) {
+				t.Errorf("is %s: %s %v", a.State, a.Summary, a.Reasons)
+			}
+			if len(a.Next) == 0 || a.Next[0].Kind != AskForFewer {
+				t.Errorf("next: %v", a.Next)
 			}
 		})
 	}

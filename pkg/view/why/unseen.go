@@ -45,6 +45,16 @@ func (w *world) follows(resource string) string {
 	return "the answer does not take them into account"
 }
 
+// takes says which right it takes to see the resource, if that is what is missing.
+func (w *world) takes(resource string) string {
+	for _, u := range w.Unseen {
+		if u.Resource == resource && u.Right != "" {
+			return ", which takes the right to " + u.Right
+		}
+	}
+	return ""
+}
+
 // blind says whether the resource could not be seen at all.
 func (w *world) blind(resource string) bool {
 	for _, u := range w.Unseen {

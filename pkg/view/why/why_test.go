@@ -124,6 +124,8 @@ func TestPodsWaitForAReasonThatHasAName(t *testing.T) {
 		reasons []why.ReasonID
 		next    []why.RemedyKind
 	}{
+		"all-devices":          {why.Waiting, reasons(why.NotEnough), next(why.AskForFewer, why.WaitFor)},
+		"binding-failed":       {why.Waiting, reasons(why.BindingConditions), next(why.Do)},
 		"binding-conditions":   {why.Waiting, reasons(why.BindingConditions), next(why.Do)},
 		"bound-by-hand":        {why.Waiting, reasons(why.BoundByHand), next(why.Do)},
 		"capacity":             {why.Waiting, reasons(why.NotEnough), next(why.AskForLess, why.WaitFor)},
@@ -135,6 +137,7 @@ func TestPodsWaitForAReasonThatHasAName(t *testing.T) {
 		"claim-not-created":    {why.Waiting, reasons(why.ClaimNotCreated), next(why.Do)},
 		"claim-of-another-pod": {why.Waiting, reasons(why.ClaimOfAnotherPod), next(why.Do)},
 		"claim-refused":        {why.Waiting, reasons(why.ClaimRefused), next(why.Do)},
+		"claim-too-large":      {why.Waiting, reasons(why.TooManyDevices), next(why.Do, why.AskForFewer)},
 		"class-missing":        {why.Waiting, reasons(why.ClassMissing), next(why.FixClass)},
 		"constraint": {why.Waiting, reasons(why.Constraint),
 			next(why.AskForFewer, why.WaitFor, why.DropConstraint)},
@@ -142,26 +145,33 @@ func TestPodsWaitForAReasonThatHasAName(t *testing.T) {
 		"counters":                     {why.Waiting, reasons(why.NotEnough), next(why.WaitFor, why.DropSelector)},
 		"counters-together": {why.Waiting, reasons(why.Together),
 			next(why.AskForFewer, why.WaitFor, why.DropSelector)},
-		"cpu":                       {why.Possible, reasons(why.OtherThanDevices), nil},
-		"different-nodes":           {why.Waiting, reasons(why.Together), nil},
-		"driver-not-registered":     {why.Waiting, reasons(why.DriverNotRegistered), next(why.Do)},
-		"extended-resource":         {why.Waiting, reasons(why.NotEnough), next(why.AskForFewer, why.WaitFor)},
-		"extended-resource-unknown": {why.Waiting, reasons(why.ExtendedResourceUnknown), next(why.Do)},
-		"finished":                  {why.Finished, nil, nil},
-		"gated":                     {why.Waiting, reasons(why.SchedulingGated), next(why.Do)},
-		"in-use":                    {why.Waiting, reasons(why.NotEnough), next(why.WaitFor)},
-		"network-attached":          {why.Waiting, reasons(why.NotEnough), next(why.WaitFor)},
-		"no-devices-asked-for":      {why.Waiting, reasons(why.NoDevicesAskedFor), nil},
-		"no-nodes-fit":              {why.Waiting, reasons(why.PodUnfit), next(why.AllowNodes)},
-		"no-slices":                 {why.Waiting, reasons(why.NoSlices), next(why.Do)},
-		"no-slices-of-driver":       {why.Waiting, reasons(why.NoSlicesOfDriver), next(why.Do)},
-		"nodes-mixed":               {why.Waiting, reasons(why.NotEnough), next(why.WaitFor, why.AllowNodes)},
-		"nodes-unfit":               {why.Waiting, reasons(why.PodUnfit), next(why.AllowNodes)},
-		"not-at-scheduler":          {why.Possible, reasons(why.NotAtScheduler), next(why.Do)},
-		"not-yet-tried":             {why.Possible, reasons(why.NotYetTried), next(why.Do)},
-		"other-class":               {why.Waiting, reasons(why.NotEnough), next(why.OtherClass)},
-		"pool-incomplete":           {why.Waiting, reasons(why.PoolIncomplete), next(why.Do)},
-		"prepare-failing":           {why.Waiting, reasons(why.PrepareFailing), next(why.Do)},
+		"cpu":                                 {why.Possible, reasons(why.OtherThanDevices), nil},
+		"different-nodes":                     {why.Waiting, reasons(why.Together), nil},
+		"driver-not-registered":               {why.Waiting, reasons(why.DriverNotRegistered), next(why.Do)},
+		"extended-resource":                   {why.Waiting, reasons(why.NotEnough), next(why.AskForFewer, why.WaitFor)},
+		"extended-resource-offered-by-nobody": {why.Waiting, reasons(why.ExtendedResourceUnknown), next(why.Do)},
+		"extended-resource-unknown":           {why.Waiting, reasons(why.ExtendedResourceUnknown), next(why.Do)},
+		"finished":                            {why.Finished, nil, nil},
+		"gated":                               {why.Waiting, reasons(why.SchedulingGated), next(why.Do)},
+		"in-use":                              {why.Waiting, reasons(why.NotEnough), next(why.WaitFor)},
+		"in-use-by-one-pod":                   {why.Waiting, reasons(why.NotEnough), next(why.WaitFor)},
+		"network-attached":                    {why.Waiting, reasons(why.NotEnough), next(why.WaitFor)},
+		"no-devices-asked-for":                {why.Waiting, reasons(why.NoDevicesAskedFor), nil},
+		"no-nodes-fit":                        {why.Waiting, reasons(why.PodUnfit), next(why.AllowNodes)},
+		"no-slices":                           {why.Waiting, reasons(why.NoSlices), next(why.Do)},
+		"no-slices-of-driver":                 {why.Waiting, reasons(why.NoSlicesOfDriver), next(why.Do)},
+		"nodes-mixed":                         {why.Waiting, reasons(why.NotEnough), next(why.WaitFor, why.AllowNodes)},
+		"nodes-unfit":                         {why.Waiting, reasons(why.PodUnfit), next(why.AllowNodes)},
+		"nodes-unseen":                        {why.Possible, reasons(why.NotYetTried), next(why.Do)},
+		"nodes-unseen-all-nodes":              {why.Possible, reasons(why.NotYetTried), next(why.Do)},
+		"nodes-unseen-cannot-tell":            {why.Unknown, reasons(why.CannotTell), next(why.Do)},
+		"nodes-unseen-in-use":                 {why.Waiting, reasons(why.NotEnough), next(why.AskForFewer, why.WaitFor)},
+		"not-at-scheduler":                    {why.Possible, reasons(why.NotAtScheduler), next(why.Do)},
+		"not-yet-tried":                       {why.Possible, reasons(why.NotYetTried), next(why.Do)},
+		"other-class":                         {why.Waiting, reasons(why.NotEnough), next(why.OtherClass)},
+		"pool-incomplete":                     {why.Waiting, reasons(why.PoolIncomplete), next(why.Do)},
+		"pool-invalid":                        {why.Waiting, reasons(why.NotEnough), next(why.Do)},
+		"prepare-failing":                     {why.Waiting, reasons(why.PrepareFailing), next(why.Do)},
 		"prioritized-list": {why.Waiting, reasons(why.NotEnough),
 			next(why.AskForFewer, why.WaitFor, why.OtherValue)},
 		"running":                {why.Running, nil, nil},
@@ -201,7 +211,7 @@ func TestClaimsAnswerForThePodThatUsesThem(t *testing.T) {
 	}{
 		"claim-unused": {why.Possible,
 			"has no devices: no pod uses it, and a claim gets devices when a pod that uses it is scheduled"},
-		"claim-waiting":   {why.Waiting, "waits: no node has 2 devices of class gpu.example.com left"},
+		"claim-waiting":   {why.Waiting, "waits: no node has 2 devices of class gpu.example.com left (of 4: 2 in use)"},
 		"claim-allocated": {why.Running, "has 1 device on node node-a, used by default/train-0 and default/train-1"},
 		"claim-idle":      {why.Running, "has 1 device on node node-a, and no pod uses it now"},
 		"nodes-unfit":     {why.Waiting, "waits: none of 3 nodes fits the pod, whatever devices it has"},
@@ -324,6 +334,7 @@ func TestAnAnswerEndsWithItsContext(t *testing.T) {
 }
 
 func TestWhatCouldNotBeSeenIsNotTakenForAbsent(t *testing.T) {
+	noNodes := func(c *view.Cluster) { c.Nodes = nil }
 	for name, c := range map[string]struct {
 		cluster string
 		unseen  string
@@ -331,6 +342,12 @@ func TestWhatCouldNotBeSeenIsNotTakenForAbsent(t *testing.T) {
 		reasons []why.ReasonID
 		covered string
 	}{
+		"nodes, whose labels decide": {"nodes-unseen-cannot-tell", "nodes", noNodes,
+			[]why.ReasonID{why.CannotTell}, "the nodes' labels and taints are not taken into account"},
+		"nodes that share a device which is free": {"nodes-unseen", "nodes", noNodes,
+			[]why.ReasonID{why.NotYetTried}, "the nodes' labels and taints are not taken into account"},
+		"nodes that share devices which are in use": {"network-attached", "nodes", noNodes,
+			[]why.ReasonID{why.NotEnough}, "the nodes' labels and taints are not taken into account"},
 		"slices": {"in-use", "resourceslices", func(c *view.Cluster) { c.Slices = nil },
 			[]why.ReasonID{why.CannotTell}, "which devices there are is not known"},
 		"classes": {"in-use", "deviceclasses", func(c *view.Cluster) { c.Classes = nil },
@@ -345,8 +362,12 @@ func TestWhatCouldNotBeSeenIsNotTakenForAbsent(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cluster := recorded(t, c.cluster)
 			c.change(cluster)
-			cluster.Unseen = []view.Unseen{{Resource: c.unseen, Forbidden: true, Why: "no"}}
+			cluster.Unseen = []view.Unseen{{Resource: c.unseen, Forbidden: true, Why: "no", Right: "list " + c.unseen}}
 			a := podAnswer(t, cluster, train)
+			told := !slices.Contains(c.reasons, why.CannotTell)
+			if told != (a.State != why.Unknown) || !told && !strings.Contains(a.Summary, "the right to list "+c.unseen) {
+				t.Errorf("is %s: %s", a.State, a.Summary)
+			}
 			if !slices.Equal(ids(a), c.reasons) || !strings.HasSuffix(a.NotCovered[0], c.covered) {
 				t.Errorf("is for %s, not covered: %q", ids(a), a.NotCovered)
 			}
@@ -383,6 +404,14 @@ func TestKubernetes134TakesDevicesFromPoolsThatAreNotComplete(t *testing.T) {
 	c.Version = "v1.34.3"
 	if a := podAnswer(t, c, train); a.State != why.Possible || a.Requests[0].Left != 2 {
 		t.Errorf("in 1.34 it is %s with %d devices left", a.State, a.Requests[0].Left)
+	}
+}
+
+func TestKubernetes134GivesUpWhereAPoolIsInvalid(t *testing.T) {
+	c := recorded(t, "pool-invalid")
+	c.Version = "v1.34.3"
+	if a := podAnswer(t, c, train); !slices.Equal(ids(a), []why.ReasonID{why.PoolInvalid}) || len(a.Next) == 0 {
+		t.Errorf("is for %s: %s", ids(a), a.Summary)
 	}
 }
 

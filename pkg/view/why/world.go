@@ -6,11 +6,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/version"
 
 	"example.com/dragoman/pkg/view"
+	"example.com/dragoman/pkg/view/allocate"
 )
 
 // world is a cluster with the indexes that explaining needs.
@@ -26,7 +25,7 @@ type world struct {
 	nodes       []*corev1.Node
 	// partial says that devices are taken from pools of which not all slices are there, as Kubernetes 1.34 does.
 	partial bool
-	// madeUp says that no node could be seen, and nodes are those that slices name.
+	// madeUp says that no node could be seen, and nodes are those of allocate.NodesOf.
 	madeUp bool
 }
 
@@ -52,17 +51,15 @@ func newWorld(c *view.Cluster) *world {
 			}
 		}
 	}
-	if v, err := version.ParseGeneric(c.Version); err == nil {
-		w.partial = v.LessThan(version.MajorMinor(1, 35))
-	}
+	w.partial = allocate.TakesFromPartsOfPools(c.Version)
 	w.claims = make(map[types.NamespacedName]*resourceapi.ResourceClaim, len(c.Claims))
 	for _, claim := range c.Claims {
 		w.claims[types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name}] = claim
 	}
 	w.counters = countersLeft(w)
-	w.nodes = slices.Clone(c.Nodes)
-	if len(w.nodes) == 0 {
-		w.makeUpNodes()
+	w.nodes, w.madeUp = slices.Clone(allocate.NodesOf(c)), len(c.Nodes) == 0
+	if w.madeUp {
+		return w
 	}
 	slices.SortFunc(w.nodes, func(a, b *corev1.Node) int { return strings.Compare(a.Name, b.Name) })
 	return w
@@ -82,16 +79,6 @@ func (w *world) add(pool *view.Pool, slice *resourceapi.ResourceSlice, spec *res
 	}
 }
 
-// makeUpNodes has nodes with nothing but the names that slices have: of their labels and taints nothing is known then.
-func (w *world) makeUpNodes() {
-	w.madeUp = true
-	for name := range w.byNode {
-		w.nodes = append(w.nodes, &corev1.Node{ObjectMeta: metav1.ObjectMeta{
-			Name: name, Labels: map[string]string{corev1.LabelHostname: name},
-		}})
-	}
-}
-
 // on returns the devices that the node can use, in the order of pools.
 func (w *world) on(node *corev1.Node) []*device {
 	devices := slices.Clone(w.byNode[node.Name])
@@ -104,25 +91,14 @@ func (w *world) on(node *corev1.Node) []*device {
 }
 
 func (w *world) pod(key types.NamespacedName) *corev1.Pod {
-	return find(w.Pods, key.Namespace, key.Name)
+	return view.Find(w.Pods, key.Namespace, key.Name)
 }
 
 func (w *world) claim(namespace, name string) *resourceapi.ResourceClaim {
 	return w.claims[types.NamespacedName{Namespace: namespace, Name: name}]
 }
 
-func (w *world) class(name string) *resourceapi.DeviceClass { return find(w.Classes, "", name) }
-
-// find returns the zero object if there is none.
-func find[O metav1.Object](objects []O, namespace, name string) O {
-	for _, o := range objects {
-		if o.GetNamespace() == namespace && o.GetName() == name {
-			return o
-		}
-	}
-	var none O
-	return none
-}
+func (w *world) class(name string) *resourceapi.DeviceClass { return view.Find(w.Classes, "", name) }
 
 // users are who holds a device as a whole or in shares, as `kubectl dra devices` names them: pods, or else the claim.
 // The number of them is that of all.

@@ -1,10 +1,10 @@
-package gather
+package mask
 
 import (
+	"cmp"
 	"regexp"
+	"slices"
 	"strings"
-
-	"example.com/dragoman/pkg/view"
 )
 
 // What is a secret by its look. They are tried in this order.
@@ -16,40 +16,71 @@ var (
 		`\bglpat-[\w-]{16,}|\bxox[abprs]-[\w-]{10,}|\bnvapi-[\w-]{20,}|\bhf_[A-Za-z0-9]{20,}|\bsk-[\w-]{20,}`)
 )
 
-// masker masks what the reader of a bundle has no business to know. The walk over objects and all text go through it.
-type masker struct {
-	known *strings.Replacer
-	// addresses says that they are masked, too, but for those that are names.
+// Options say what is masked beside secrets.
+type Options struct {
+	// Known are values that are secret, or not for everybody, and may be anywhere in text.
+	Known []string
+	// Addresses says that IP addresses in text are masked, too.
+	Addresses bool
+	// IsName says what is no address, although it looks like one. Nil means nothing.
+	IsName func(string) bool
+}
+
+// Masker masks secrets. It remembers names, so that one goroutine at a time may use it.
+type Masker struct {
+	known     *strings.Replacer
 	addresses bool
 	isName    func(string) bool
+	names     secretNames
 }
 
-func newMasker(c *view.Cluster, full bool) masker {
-	names := shown(c)
-	return masker{
-		known: repeated(c, names, full), addresses: !full, isName: func(text string) bool { return names[text] },
+// New returns a masker.
+func New(options Options) *Masker {
+	m := &Masker{
+		known: replacer(options.Known), addresses: options.Addresses, isName: options.IsName, names: secretNames{},
 	}
+	if m.isName == nil {
+		m.isName = func(string) bool { return false }
+	}
+	return m
 }
 
-// text masks what people and programs say: logs, messages, arguments.
-func (m masker) text(text string) string {
-	text = maskString(m.known.Replace(text))
+// replacer masks values in text, also where they are in a string of JSON.
+func replacer(values []string) *strings.Replacer {
+	values = slices.Clone(values)
+	slices.SortFunc(values, func(a, b string) int {
+		return cmp.Or(len(b)-len(a), strings.Compare(a, b)) // one may be in another
+	})
+	var pairs []string
+	for _, value := range values {
+		pairs = append(pairs, value, Hidden)
+		if quoted, err := encoded(value); err == nil && string(quoted) != `"`+value+`"` {
+			pairs = append(pairs, string(quoted[1:len(quoted)-1]), Hidden)
+		}
+	}
+	return strings.NewReplacer(pairs...)
+}
+
+// Text returns what people and programs say (logs, messages, arguments) without what may be a secret. Masked once
+// more, it stays as it is.
+func (m *Masker) Text(text string) string {
+	text = m.mask(m.known.Replace(text))
 	if m.addresses {
 		text = maskAddresses(text, m.isName)
 	}
 	return text
 }
 
-// maskString returns text in which nothing looks like a secret: what follows "Bearer" or "password=", tokens, names and
+// mask returns text in which nothing looks like a secret: what follows "Bearer" or "password=", tokens, names and
 // passwords in URLs, private keys. It errs on the side of masking.
-func maskString(text string) string {
+func (m *Masker) mask(text string) string {
 	if !strings.ContainsAny(text, ":={ ,\t\n-._") {
 		return text // a word
 	}
 	text = maskKeys(text)
 	var kept strings.Builder
 	kept.Grow(len(text))
-	named := newNamedValues()
+	named := namedValues{below: -1, names: m.names}
 	for line := range strings.Lines(text) {
 		body := strings.TrimRight(line, "\r\n")
 		if left, is := named.mask(body); is {
@@ -62,17 +93,17 @@ func maskString(text string) string {
 // maskLooks masks in a line what is a secret by its look. Few lines have what is looked for first, which is cheaper.
 func maskLooks(line string) string {
 	if strings.Contains(line, "earer") || strings.Contains(line, "EARER") {
-		line = bearer.ReplaceAllString(line, "${1}"+masked)
+		line = bearer.ReplaceAllString(line, "${1}"+Hidden)
 	}
 	if strings.Contains(line, "://") && strings.Contains(line, "@") {
-		line = userURL.ReplaceAllString(line, "${1}"+masked+"@")
+		line = userURL.ReplaceAllString(line, "${1}"+Hidden+"@")
 	}
 	if strings.Contains(line, "eyJ") {
-		line = jwt.ReplaceAllString(line, masked)
+		line = jwt.ReplaceAllString(line, Hidden)
 	}
 	for _, begins := range []string{"AKIA", "ASIA", "gh", "glpat-", "xox", "nvapi-", "hf_", "sk-"} {
 		if strings.Contains(line, begins) {
-			return issued.ReplaceAllString(line, masked)
+			return issued.ReplaceAllString(line, Hidden)
 		}
 	}
 	return line
@@ -91,7 +122,7 @@ func maskKeys(text string) string {
 		case !inside && strings.Contains(line, begin) && strings.Contains(line, "PRIVATE KEY"):
 			inside = !strings.Contains(line, end)
 			before, _, _ := strings.Cut(line, begin)
-			kept.WriteString(before + masked + "\n")
+			kept.WriteString(before + Hidden + "\n")
 		case inside:
 			inside = !strings.Contains(line, end)
 		default:

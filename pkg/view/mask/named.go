@@ -1,4 +1,4 @@
-package gather
+package mask
 
 import (
 	"regexp"
@@ -25,11 +25,8 @@ type namedValues struct {
 	// that this has been said.
 	below int
 	told  bool
-	// secrets has the names that were looked at: a log has the same ones in each line.
-	secrets map[string]bool
+	names secretNames
 }
-
-func newNamedValues() *namedValues { return &namedValues{below: -1, secrets: map[string]bool{}} }
 
 // mask returns the next line without its values, and whether there is anything left of it.
 func (n *namedValues) mask(line string) (string, bool) {
@@ -40,17 +37,7 @@ func (n *namedValues) mask(line string) (string, bool) {
 		return "", false
 	}
 	n.told = true
-	return line[:indentation(line)] + masked, true
-}
-
-// isSecret remembers what namesASecret says.
-func (n *namedValues) isSecret(name string) bool {
-	secret, known := n.secrets[name]
-	if !known {
-		secret = namesASecret(name)
-		n.secrets[name] = secret
-	}
-	return secret
+	return line[:indentation(line)] + Hidden, true
 }
 
 // hides says whether a line is part of a secret that began on one before.
@@ -86,11 +73,14 @@ func (n *namedValues) line(line string) string {
 			continue
 		}
 		begin, end := m.value()
+		if text := line[begin:end]; text == "true" || text == "false" || text == "null" || text == "nil" {
+			continue
+		}
 		if begin == len(line) || elsewhere.MatchString(line[begin:end]) {
 			n.continues(line)
 		}
 		if begin < end && begin >= rest {
-			kept.WriteString(line[rest:begin] + masked)
+			kept.WriteString(line[rest:begin] + Hidden)
 		}
 		rest = max(rest, end) // what is masked may name a secret, too, which goes on after it
 	}
@@ -106,14 +96,14 @@ func (n *namedValues) secret(m naming) bool {
 	switch m.name {
 	case "name", "key", "Name", "Key":
 		begin, end := m.value()
-		n.named = n.isSecret(m.line[begin:end])
+		n.named = n.names.has(m.line[begin:end])
 		return false
 	case "value", "Value":
 		was := n.named
 		n.named = false
 		return was
 	}
-	return n.isSecret(m.name)
+	return n.names.has(m.name)
 }
 
 // flags masks what follows a flag that asks for a secret, unless that is another flag.
@@ -134,11 +124,11 @@ func (n *namedValues) flags(line string) string {
 			continue
 		}
 		begin := at + found[1]
-		if begin == len(line) || line[begin] == '-' || !n.isSecret(line[at+found[2]:at+found[3]]) {
+		if begin == len(line) || line[begin] == '-' || !n.names.has(line[at+found[2]:at+found[3]]) {
 			continue
 		}
 		_, end := valueAt(line, begin)
-		kept.WriteString(line[rest:begin] + masked)
+		kept.WriteString(line[rest:begin] + Hidden)
 		rest, at = end, end
 	}
 	if rest == 0 {

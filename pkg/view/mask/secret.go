@@ -1,9 +1,9 @@
-package gather
+package mask
 
 import "regexp"
 
-// masked stands in the place of what may be a secret.
-const masked = "[masked]"
+// Hidden stands in the place of what may be a secret.
+const Hidden = "[masked]"
 
 // What names say that a value is secret: words that say so wherever they are in a name, and short ones that do where a
 // name ends with them, but not within another word: "auth" and "dbAuth", and not "author".
@@ -19,7 +19,24 @@ var (
 	aboutOne = regexp.MustCompile(`(?i)(?:file|path|dir|name|namespace|ttl|seconds|enabled|required)$|\.(?:go|cc?|rs|py)$`)
 )
 
-// namesASecret says whether a name says that its value is secret. It errs on the side of yes.
-func namesASecret(name string) bool {
+// NamesASecret says whether a name says that its value is secret. It errs on the side of yes.
+func NamesASecret(name string) bool {
 	return (longWords.MatchString(name) || shortWords.MatchString(name)) && !aboutOne.MatchString(name)
+}
+
+// secretNames remembers what NamesASecret says: objects and logs have the same names again and again.
+type secretNames map[string]bool
+
+// mostNames is how many names are remembered; what looks like one in a log may be another on each line.
+const mostNames = 10_000
+
+func (s secretNames) has(name string) bool {
+	secret, known := s[name]
+	if !known {
+		secret = NamesASecret(name)
+		if len(s) < mostNames {
+			s[name] = secret
+		}
+	}
+	return secret
 }

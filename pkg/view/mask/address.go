@@ -1,12 +1,12 @@
-package gather
+package mask
 
 import (
 	"net/netip"
 	"strings"
 )
 
-// address stands in the place of an address of a machine or pod.
-const address = "[address]"
+// Address stands in the place of an IP address.
+const Address = "[address]"
 
 // maskAddresses masks IP addresses in text, but for those that mean the same on each machine, and those that are names.
 func maskAddresses(text string, isName func(string) bool) string {
@@ -27,7 +27,7 @@ func maskAddresses(text string, isName func(string) bool) string {
 			continue
 		}
 		if length := addressLength(text[begin:end]); length > 0 && !isName(text[begin:begin+length]) {
-			kept.WriteString(text[last:begin] + address)
+			kept.WriteString(text[last:begin] + Address)
 			last = begin + length
 		}
 	}

@@ -1,4 +1,4 @@
-package gather
+package mask
 
 import (
 	"bytes"
@@ -23,8 +23,8 @@ type place struct {
 }
 
 // below returns what is known of a field.
-func (p place) below(name string) place {
-	p.secret = p.secret || namesASecret(name)
+func (m *Masker) below(p place, name string) place {
+	p.secret = p.secret || m.names.has(name)
 	p.exact, p.message = false, false
 	if p.free {
 		return p
@@ -42,8 +42,12 @@ func (p place) below(name string) place {
 	return p
 }
 
+// Object returns the fields of an object of Kubernetes' API without what may be a secret. They still are those of such
+// an object: what has a type that is no text stays. The fields that are given are not changed.
+func (m *Masker) Object(fields map[string]any) map[string]any { return m.fields(fields, place{}) }
+
 // value masks what may be a secret in a value as JSON has it: a map, a list, a string and so on.
-func (m masker) value(v any, in place) any {
+func (m *Masker) value(v any, in place) any {
 	switch v := v.(type) {
 	case map[string]any:
 		return m.fields(v, in)
@@ -55,24 +59,24 @@ func (m masker) value(v any, in place) any {
 		return nil
 	}
 	if in.secret && in.free {
-		return masked
+		return Hidden
 	}
 	return v
 }
 
 // fields masks the values of names that say that they are secret, and also if a pair of name and value says so.
-func (m masker) fields(fields map[string]any, in place) map[string]any {
+func (m *Masker) fields(fields map[string]any, in place) map[string]any {
 	named := false
 	for _, key := range []string{"name", "key", "Name", "Key"} {
 		name, is := fields[key].(string)
-		named = named || is && namesASecret(name)
+		named = named || is && m.names.has(name)
 	}
 	kept := make(map[string]any, len(fields))
 	for name, field := range fields {
-		below := in.below(name)
+		below := m.below(in, name)
 		below.secret = below.secret || named && strings.EqualFold(name, "value")
 		if in.free {
-			name = maskString(name)
+			name = m.mask(name)
 		}
 		kept[name] = m.value(field, below)
 	}
@@ -80,7 +84,7 @@ func (m masker) fields(fields map[string]any, in place) map[string]any {
 }
 
 // items masks lists, and in a list of arguments what follows a flag that asks for a secret.
-func (m masker) items(items []any, in place) []any {
+func (m *Masker) items(items []any, in place) []any {
 	kept := make([]any, len(items))
 	asked := false
 	for i, item := range items {
@@ -89,30 +93,30 @@ func (m masker) items(items []any, in place) []any {
 		below.secret = in.secret || asked && is && !strings.HasPrefix(text, "--")
 		kept[i] = m.value(item, below)
 		flag, value, together := strings.Cut(text, "=")
-		secret := len(flag) > 1 && flag[0] == '-' && namesASecret(flag)
+		secret := len(flag) > 1 && flag[0] == '-' && m.names.has(flag)
 		if secret && together && value != "" {
-			kept[i] = flag + "=" + masked
+			kept[i] = flag + "=" + Hidden
 		}
 		asked = secret && !together
 	}
 	return kept
 }
 
-func (m masker) string(s string, in place) string {
+func (m *Masker) string(s string, in place) string {
 	switch {
 	case in.amounts && isAmount(s), in.exact && !in.secret, s == "":
 		return s
 	case in.secret:
-		return masked
+		return Hidden
 	case in.message:
-		return m.text(s)
+		return m.Text(s)
 	}
 	if text := strings.TrimSpace(s); strings.HasPrefix(text, "{") || strings.HasPrefix(text, "[") {
 		if kept, is := m.document([]byte(s)); is {
 			return kept
 		}
 	}
-	return maskString(s)
+	return m.mask(s)
 }
 
 func isAmount(s string) bool {
@@ -121,7 +125,7 @@ func isAmount(s string) bool {
 }
 
 // document masks a string that is JSON itself. It stays as it was written if there is nothing to mask.
-func (m masker) document(raw []byte) (string, bool) {
+func (m *Masker) document(raw []byte) (string, bool) {
 	value, err := decoded(raw)
 	if err != nil {
 		return "", false

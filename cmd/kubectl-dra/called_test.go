@@ -13,8 +13,14 @@ import (
 // update writes the golden files of this package anew.
 var update = flag.Bool("update", false, "write the golden files anew")
 
+// asProgram is set in the environment of a process that shall be the program, and not its tests.
+const asProgram = "KUBECTL_DRA_AS_PROGRAM"
+
 // TestMain keeps the tests away from whatever cluster the machine knows.
 func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
 	flag.Parse()
 	_ = os.Setenv("KUBECONFIG", filepath.Join(os.TempDir(), "no such kubeconfig"))
 	_ = os.Unsetenv("KUBERNETES_SERVICE_HOST")
@@ -24,8 +30,17 @@ func TestMain(m *testing.M) {
 // called is what somebody sees who calls "kubectl dra" with args: stdout, stderr, exit code.
 func called(t *testing.T, args ...string) (out, errOut string, code int) {
 	t.Helper()
+	return coloured(t, false, args...)
+}
+
+// coloured is what somebody sees whose terminal has colours, or has none.
+func coloured(t *testing.T, colours bool, args ...string) (out, errOut string, code int) {
+	t.Helper()
 	streams, _, stdout, stderr := genericiooptions.NewTestIOStreams()
-	code = run(t.Context(), invocation{name: "/usr/local/bin/kubectl-dra", args: args, streams: streams})
+	in := invocation{name: "/usr/local/bin/kubectl-dra", args: args, streams: streams}
+	s := newSession(in)
+	s.colours = colours
+	code = s.run(t.Context(), in)
 	return stdout.String(), stderr.String(), code
 }
 

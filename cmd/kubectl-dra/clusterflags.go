@@ -11,6 +11,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/clientcmd/api"
 )
 
 // clusterFlags say which cluster, as whom, and which namespace: the flags of kubectl, which mean the same.
@@ -51,12 +52,9 @@ func (e *noContextError) Error() string {
 // config is what a client of the cluster is made from. Where nothing names a cluster there is an error, and not the
 // localhost:8080 that kubectl tries.
 func (f clusterFlags) config() (*rest.Config, error) {
-	raw, err := f.ToRawKubeConfigLoader().RawConfig()
+	raw, err := f.kubeconfig()
 	if err != nil {
-		return nil, fmt.Errorf("read kubeconfig: %w", err)
-	}
-	if _, found := raw.Contexts[*f.Context]; *f.Context != "" && !found {
-		return nil, &noContextError{*f.Context, slices.Sorted(maps.Keys(raw.Contexts))}
+		return nil, err
 	}
 	config, err := f.ToRESTConfig()
 	switch {
@@ -68,9 +66,28 @@ func (f clusterFlags) config() (*rest.Config, error) {
 	return config, nil
 }
 
+// kubeconfig is what the files say, which have the context that was asked for.
+func (f clusterFlags) kubeconfig() (api.Config, error) {
+	raw, err := f.ToRawKubeConfigLoader().RawConfig()
+	if err != nil {
+		return raw, fmt.Errorf("read kubeconfig: %w", err)
+	}
+	name := *f.Context
+	if name == "" && *f.APIServer == "" {
+		name = raw.CurrentContext
+	}
+	if _, found := raw.Contexts[name]; name != "" && !found {
+		return raw, &noContextError{name, slices.Sorted(maps.Keys(raw.Contexts))}
+	}
+	return raw, nil
+}
+
 // namespace is the one of -n, else of the context, else "default"; asked says that it was said with -n.
 func (f clusterFlags) namespace() (name string, asked bool, err error) {
-	*f.Namespace = withoutPrefix(*f.Namespace)
+	*f.Namespace = withoutPrefix(*f.Namespace) // before anything is loaded, which is kept
+	if _, err := f.kubeconfig(); err != nil {
+		return "", false, err
+	}
 	name, _, err = f.ToRawKubeConfigLoader().Namespace()
 	if err != nil {
 		return "", false, fmt.Errorf("read kubeconfig: %w", err)

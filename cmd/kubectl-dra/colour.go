@@ -21,7 +21,7 @@ const (
 )
 
 // paint returns text in a tone, if stdout is a terminal. Alignment comes before paint: colours have no width.
-func (s *session) paint(t tone, text string) string {
+func (s *screen) paint(t tone, text string) string {
 	if !s.colours || t == plain || text == "" {
 		return text
 	}

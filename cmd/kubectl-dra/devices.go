@@ -76,12 +76,13 @@ type devicesCommand struct {
 func newDevicesCommand(s *session) *cobra.Command {
 	d := &devicesCommand{session: s, format: newOutputFormat("table", "wide", "json", "yaml")}
 	command := &cobra.Command{
-		Use:     "devices",
-		Aliases: []string{"device"},
-		Short:   "List all devices, and who uses them",
-		Long:    devicesLong,
-		Example: devicesExample,
-		Args:    noArguments,
+		Use:               "devices",
+		Aliases:           []string{"device"},
+		Short:             "List all devices, and who uses them",
+		Long:              devicesLong,
+		Example:           devicesExample,
+		Args:              noArguments,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(command *cobra.Command, _ []string) error {
 			return d.run(command.Context())
 		},
@@ -101,6 +102,7 @@ func newDevicesCommand(s *session) *cobra.Command {
 	_ = command.RegisterFlagCompletionFunc("node", s.completeNodes)
 	_ = command.RegisterFlagCompletionFunc("driver", s.completeDrivers)
 	_ = command.RegisterFlagCompletionFunc("class", s.completeClasses)
+	_ = command.RegisterFlagCompletionFunc("attributes", s.completeAttributes)
 	return command
 }
 
@@ -133,9 +135,15 @@ func (d *devicesCommand) run(ctx context.Context) error {
 		return err
 	}
 	d.unseen(cluster)
+	if withoutDevices(cluster) {
+		return errNoSight
+	}
 	d.tell(listing, cluster)
 	return d.print(listing)
 }
+
+// errNoSight is there instead of a list that would be empty because nothing can be seen.
+var errNoSight = errors.New("look for devices: ResourceSlices, which have them, cannot be seen")
 
 // selects returns what the options need to know of classes. A selector is compiled once.
 func (d *devicesCommand) selects(
@@ -184,9 +192,32 @@ func (d *devicesCommand) tell(listing view.Listing, cluster *view.Cluster) {
 		d.say("No driver has published devices: there are no ResourceSlices.")
 	case o.Driver != "" && !slices.ContainsFunc(cluster.Pools(), func(p view.Pool) bool { return p.Driver == o.Driver }):
 		d.say("Driver %q has published no devices. Those that have: %s", o.Driver, strings.Join(drivers(cluster), ", "))
+	case o.Node != "" && !slices.Contains(nodesWithDevices(cluster), o.Node):
+		d.say("Node %q has no devices of its own. Nodes that have: %s", o.Node,
+			orNothing(nodesWithDevices(cluster)))
 	default:
 		d.say("No devices found.")
 	}
+}
+
+// nodesWithDevices are those that have devices which no other node can use.
+func nodesWithDevices(cluster *view.Cluster) []string {
+	all := make(map[string]bool)
+	for _, slice := range cluster.Slices {
+		for i := range slice.Spec.Devices {
+			if node := view.PlaceOf(slice, &slice.Spec.Devices[i]).Node; node != "" {
+				all[node] = true
+			}
+		}
+	}
+	return sorted(all)
+}
+
+func orNothing(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return some(names)
 }
 
 func drivers(cluster *view.Cluster) []string {
@@ -206,28 +237,25 @@ func (d *devicesCommand) print(listing view.Listing) error {
 	if listing.Summary.Devices == 0 {
 		return nil // tell has said so
 	}
-	var text strings.Builder
+	page := d.newScreen()
 	if d.parts {
-		d.partsTable(listing).writeTo(&text, d.session)
-		text.WriteString(partsSummary(listing.CounterSets) + "\n")
+		d.partsTable(listing).writeTo(page)
+		page.linef("%s", partsSummary(listing.CounterSets))
 	} else {
-		d.devicesTable(listing.Devices).writeTo(&text, d.session)
-		text.WriteString(summaryLine(listing) + "\n")
+		d.devicesTable(listing.Devices).writeTo(page)
+		writeSummary(page, listing)
 	}
-	if _, err := fmt.Fprint(d.streams.Out, text.String()); err != nil {
-		return fmt.Errorf("print devices: %w", err)
-	}
-	return nil
+	return page.printTo(d.streams.Out)
 }
 
-// summaryLine is the last line of the table.
-func summaryLine(listing view.Listing) string {
+// writeSummary writes what is below the table.
+func writeSummary(page *screen, listing view.Listing) {
 	line := listing.Summary.String()
 	if hidden := listing.Summary.Devices - len(listing.Devices); hidden > 0 {
 		line += fmt.Sprintf(" (%d shown)", len(listing.Devices))
 	}
+	page.linef("%s", line)
 	if listing.Summary.Blocked > 0 {
-		line += "\nParts exclude each other and the whole: --parts shows what there still is to have."
+		page.linef("Parts exclude each other and the whole: --parts shows what there still is to have.")
 	}
-	return line
 }

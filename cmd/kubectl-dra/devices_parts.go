@@ -84,7 +84,7 @@ func partsSummary(sets []view.CounterSet) string {
 			taken++
 		}
 	}
-	line := fmt.Sprintf("%s: %d untouched, %d with something left, %d with nothing left", count(len(sets), "counter set"),
-		len(sets)-taken-empty, taken, empty)
+	line := fmt.Sprintf("%s: %d untouched, %d with something left, %d with nothing left",
+		view.Count(len(sets), "counter set"), len(sets)-taken-empty, taken, empty)
 	return line + `; "or" means one kind or the other, not both`
 }

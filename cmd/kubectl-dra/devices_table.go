@@ -76,7 +76,7 @@ func (d *devicesCommand) columns(rows []view.Row) []column {
 	}
 	columns = append(columns,
 		column{title: "DEVICE", cell: one(func(r *view.Row) string { return r.Device }), always: true})
-	columns = append(columns, d.attributeColumns()...)
+	columns = append(columns, d.attributeColumns(rows)...)
 	columns = append(columns,
 		column{title: "TAINTS", cell: one(func(r *view.Row) string { return taintsText(r, wide) }), always: d.watch},
 		column{title: "STATE", cell: one(stateText), tone: stateTone, always: true},
@@ -93,7 +93,7 @@ func (d *devicesCommand) columns(rows []view.Row) []column {
 
 // attributeColumns are those that were asked for, or those that say best what a device is. Drivers call that by
 // different names.
-func (d *devicesCommand) attributeColumns() []column {
+func (d *devicesCommand) attributeColumns(rows []view.Row) []column {
 	var columns []column
 	for _, name := range d.attributes {
 		if name != allAttributes {
@@ -104,19 +104,37 @@ func (d *devicesCommand) attributeColumns() []column {
 	if len(d.attributes) > 0 {
 		return columns
 	}
-	return []column{
-		{title: "MODEL", cell: one(func(r *view.Row) string {
-			return cmp.Or(attribute(r, "productName"), attribute(r, "model"), attribute(r, "modelName"),
-				attribute(r, "product"), attribute(r, "type"))
-		})},
-		{title: "PROFILE", cell: one(func(r *view.Row) string { return cmp.Or(r.Profile, attribute(r, "profile")) })},
-		{title: "MEMORY", cell: one(func(r *view.Row) string {
+	columns = []column{{title: "MODEL", cell: one(modelText)}}
+	if typesDiffer(rows) {
+		columns = append(columns, column{title: "TYPE", cell: one(func(r *view.Row) string { return attribute(r, "type") })})
+	}
+	return append(columns,
+		column{title: "PROFILE", cell: one(profileText)},
+		column{title: "MEMORY", cell: one(func(r *view.Row) string {
 			if c, ok := view.Named(r.Capacity, "memory"); ok {
 				return c.Value.String()
 			}
 			return ""
 		})},
-	}
+	)
+}
+
+func modelText(r *view.Row) string {
+	return cmp.Or(attribute(r, "productName"), attribute(r, "model"), attribute(r, "modelName"),
+		attribute(r, "product"), attribute(r, "type"))
+}
+
+func profileText(r *view.Row) string { return cmp.Or(r.Profile, attribute(r, "profile")) }
+
+// typesDiffer says whether there are devices of one model and profile that differ in their types.
+func typesDiffer(rows []view.Row) bool {
+	types := make(map[string]string)
+	return slices.ContainsFunc(rows, func(r view.Row) bool {
+		alike, is := modelText(&r)+"\n"+profileText(&r), attribute(&r, "type")
+		was, known := types[alike]
+		types[alike] = is
+		return known && was != is
+	})
 }
 
 func stateTone(r *view.Row) tone {

@@ -155,3 +155,20 @@ func TestTheTableOfDevicesSaysWhatCouldNotBeSeen(t *testing.T) {
 	cluster.Slices, cluster.Claims, cluster.Unseen = nil, nil, nil
 	golden(t, "devices/none.txt", listed(t, cluster, "table", nil))
 }
+
+func TestDevicesThatCannotBeSeenAreNoEmptyList(t *testing.T) {
+	packed := bundle(t, bundled{"cluster/resourceclaims.yaml", aClaim},
+		bundled{"cluster/look.json", `{"unseen":[{"resource":"resourceslices","forbidden":true,"why":"no",` +
+			`"right":"list resourceslices.resource.k8s.io"}]}`})
+	file := filepath.Join(t.TempDir(), "bundle.tar.gz")
+	if err := os.WriteFile(file, packed, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range []string{"devices", "devices -o json", "simulate -f testdata/simulate/typo.yaml"} {
+		out, errOut, code := called(t, append(strings.Fields(args), "--from", file)...)
+		if code != exitCannotTell || out != "" || !strings.Contains(errOut, "cannot be seen") ||
+			strings.Contains(errOut, "No driver") || !strings.Contains(errOut, "list resourceslices.resource.k8s.io") {
+			t.Errorf("%s: exit code %d, stdout %q, stderr %q", args, code, out, errOut)
+		}
+	}
+}

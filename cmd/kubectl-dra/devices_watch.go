@@ -70,23 +70,23 @@ func (w *deviceWatch) changed(cluster *view.Cluster) error {
 	}
 	all := listing.Devices
 	listing.Devices = slices.DeleteFunc(slices.Clone(all), func(r view.Row) bool { return !w.command.options.Shows(&r) })
-	var text strings.Builder
+	page := w.command.newScreen()
 	if w.printed == nil {
 		w.command.unseen(cluster)
+		if withoutDevices(cluster) {
+			return errNoSight
+		}
 		w.command.tell(listing, cluster)
-		w.begin(&text, listing.Devices)
+		w.begin(page, listing.Devices)
 	}
-	if err := w.add(&text, listing.Devices, all); err != nil {
+	if err := w.add(page, listing.Devices, all); err != nil {
 		return err
 	}
-	if _, err := fmt.Fprint(w.command.streams.Out, text.String()); err != nil {
-		return fmt.Errorf("print devices: %w", err)
-	}
-	return nil
+	return page.printTo(w.command.streams.Out)
 }
 
 // begin chooses the columns, and prints their titles.
-func (w *deviceWatch) begin(text *strings.Builder, rows []view.Row) {
+func (w *deviceWatch) begin(page *screen, rows []view.Row) {
 	w.printed = make(map[view.DeviceID]printedRow)
 	w.columns = w.command.columns(rows)
 	if len(rows) > 0 {
@@ -95,7 +95,7 @@ func (w *deviceWatch) begin(text *strings.Builder, rows []view.Row) {
 	w.table = newDevicesTable(w.columns, rows)
 	w.table.measure()
 	if !w.forPrograms() {
-		w.table.writeRow(text, w.command.session, titles(w.table.header))
+		w.table.writeRow(page, titles(w.table.header))
 	}
 }
 
@@ -105,7 +105,7 @@ func (w *deviceWatch) forPrograms() bool {
 
 // add prints the listed rows that are another than before, and once more those that are not listed any more: as they
 // are now, or as they were and gone.
-func (w *deviceWatch) add(text *strings.Builder, listed, all []view.Row) error {
+func (w *deviceWatch) add(page *screen, listed, all []view.Row) error {
 	is := make(map[view.DeviceID]bool, len(listed))
 	for _, r := range listed {
 		id := r.ID()
@@ -115,7 +115,7 @@ func (w *deviceWatch) add(text *strings.Builder, listed, all []view.Row) error {
 			return err
 		}
 		if w.printed[id].shows != shows {
-			w.write(text, &r, shows)
+			w.write(page, &r, shows)
 		}
 		w.printed[id] = printedRow{row: r, shows: shows}
 	}
@@ -137,7 +137,7 @@ func (w *deviceWatch) add(text *strings.Builder, listed, all []view.Row) error {
 		if err != nil {
 			return err
 		}
-		w.write(text, &r, shows)
+		w.write(page, &r, shows)
 	}
 	return nil
 }
@@ -166,12 +166,12 @@ func (w *deviceWatch) shows(r *view.Row) (string, error) {
 	return string(object), nil
 }
 
-func (w *deviceWatch) write(text *strings.Builder, r *view.Row, shows string) {
+func (w *deviceWatch) write(page *screen, r *view.Row, shows string) {
 	if w.forPrograms() {
-		text.WriteString(shows)
+		page.verbatim(shows)
 		return
 	}
 	row := devicesRow(w.columns, r)
 	w.table.widen(row)
-	w.table.writeRow(text, w.command.session, row)
+	w.table.writeRow(page, row)
 }

@@ -26,14 +26,7 @@ func nodeText(w view.Where) string {
 	case w.NodeCount == nil:
 		return "(some nodes)"
 	}
-	return "(" + count(*w.NodeCount, "node") + ")"
-}
-
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	return "(" + view.Count(*w.NodeCount, "node") + ")"
 }
 
 // attribute returns the value of an attribute or a capacity, by a name with or without its domain; "" if there is none.

@@ -19,13 +19,16 @@ import (
 const gatherLong = `Write a support bundle: one file with what somebody who mends a DRA driver needs to know.
 
 It has the nodes, slices, classes, claims, templates, taint rules and the pods that use devices; events about them;
-versions and feature gates; logs and metrics of the drivers' pods; and what "devices" and "why" say now. "devices",
-"why" and "simulate" can look at a bundle instead of a cluster, with --from.
+versions and feature gates; webhooks and policies that see these objects; DaemonSets, logs and metrics of drivers and of
+what was installed with them; and what "devices" and "why" say now. "devices", "why" and "simulate" can look at a bundle
+instead of a cluster, with --from. With -n, claims, templates and users' pods are those of one namespace; drivers are
+looked for in all.
 
 It can be sent to strangers: Secrets are never read. Of users' pods there is no environment, no arguments and no
-annotations, and of configurations for drivers there are names of fields but no values. What looks like a password or
-a token is masked, in logs too. The README.txt of the bundle says what is in it, what was left out, and what you had no
-right to see. Names of namespaces, pods, claims and nodes are in it.`
+annotations, and of configurations for drivers there are names of fields but no values. What looks like a password, a
+token or an IP address is masked, in logs too. The README.txt of the bundle says what is in it, what was left out, and
+what you had no right to see. Names of namespaces, pods, claims and nodes are in it, and drivers may write anything into
+their logs: look at it, or leave these out with --no-logs.`
 
 const gatherExample = `  # Everything, into dra-bundle-<time>.tar.gz
   kubectl dra gather
@@ -65,7 +68,7 @@ func newGatherCommand(s *session) *cobra.Command {
 	flags.StringVarP(&g.output, "output", "o", "", "Write the bundle to this `file`, or to stdout if it is -")
 	flags.StringVar(&g.options.Driver, "driver", "", "Leave out what has to do with other drivers than this `driver`")
 	flags.BoolVar(&g.options.Full, "full", false, "Keep what may hold secrets: environment and arguments of pods, "+
-		"annotations, labels, values of configurations. What looks like a secret is masked still")
+		"annotations, labels, addresses, values of configurations. What looks like a secret is masked still")
 	flags.BoolVar(&g.options.WithoutLogs, "no-logs", false, "Leave out the logs of drivers")
 	flags.BoolVarP(&g.all, "all-namespaces", "A", false, "Claims and pods of all namespaces; this is how it is without -n")
 	_ = command.RegisterFlagCompletionFunc("driver", s.completeDrivers)
@@ -134,8 +137,12 @@ func (g *gatherCommand) write(do func(io.Writer) error) error {
 	return nil
 }
 
-// mostAnswers is how many pods that wait are explained in a bundle. Why others wait can be asked of the bundle.
-const mostAnswers = 20
+// mostAnswers is how many pods that wait are explained in a bundle, and mostLooks how many nodes are looked at for
+// that, so that it takes a few seconds on any cluster. Why others wait can be asked of the bundle.
+const (
+	mostAnswers = 20
+	mostLooks   = 3000
+)
 
 // answers are what "devices" and "why" print.
 func (g *gatherCommand) answers(ctx context.Context, cluster *view.Cluster) []gather.Answer {
@@ -150,7 +157,8 @@ func (g *gatherCommand) answers(ctx context.Context, cluster *view.Cluster) []ga
 		d.tell(listing, cluster)
 		return d.print(listing)
 	})}
-	for _, pod := range waiting(cluster) {
+	pods := waiting(cluster)
+	for _, pod := range pods[:min(len(pods), mostAnswers, max(1, mostLooks/max(1, len(cluster.Nodes))))] {
 		answers = append(answers, g.answer(path.Join("why", pod.Namespace, pod.Name+".txt"), func(inner *session) error {
 			answer, err := whyAnswer(ctx, cluster, "pod", pod)
 			if err != nil {
@@ -158,9 +166,6 @@ func (g *gatherCommand) answers(ctx context.Context, cluster *view.Cluster) []ga
 			}
 			return inner.printWhy(answer)
 		}))
-		if len(answers) > mostAnswers {
-			break
-		}
 	}
 	return answers
 }

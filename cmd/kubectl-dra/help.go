@@ -12,9 +12,10 @@ import (
 const helpWidth = 110
 
 const exitCodes = `Exit codes:
-  0  yes: it is done, it fits, it is valid
-  1  no: it waits, does not fit, is not valid
-  2  could not tell: wrong usage, no cluster, not allowed`
+  0    yes: it is done, it fits, it is valid
+  1    no: it waits, does not fit, is not valid
+  2    could not tell: wrong usage, no cluster, not allowed
+  130  interrupted with Ctrl-C; 143 with SIGTERM`
 
 // printHelp prints what --help shows. It is Go and not a template: templates call methods by names that the linker
 // cannot know, and it would keep every method of every type.
@@ -51,7 +52,10 @@ func usageText(command *cobra.Command) string {
 		add(group.Title, commandList(command, group.ID))
 	}
 	add("Flags:", flagList(command.LocalNonPersistentFlags()))
-	if command.HasParent() && !command.HasSubCommands() && command.Annotations[answersAnnotation] != "" {
+	if !command.HasParent() {
+		sections = append(sections, rootEnvironment)
+	}
+	if !command.HasParent() || command.Annotations[answersAnnotation] != "" {
 		sections = append(sections, exitCodes)
 	}
 	sections = append(sections, moreText(command))
@@ -91,9 +95,14 @@ func commandList(command *cobra.Command, group string) string {
 func flagList(flags *pflag.FlagSet) string {
 	shown := pflag.NewFlagSet("", pflag.ContinueOnError)
 	flags.VisitAll(func(f *pflag.Flag) {
-		if f.Name != "help" {
-			shown.AddFlag(f)
+		if f.Name == "help" {
+			return
 		}
+		as := *f
+		if as.DefValue == "[]" { // of a map; it says nothing
+			as.DefValue = ""
+		}
+		shown.AddFlag(&as)
 	})
 	return shown.FlagUsagesWrapped(helpWidth)
 }
@@ -107,12 +116,44 @@ func moreText(command *cobra.Command) string {
 	return text
 }
 
+// newHelpCommand returns "help". Cobra's own finds nothing wrong with a command that does not exist.
+func newHelpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [COMMAND]",
+		GroupID: groupSupport,
+		Short:   "What a command does, as its --help does",
+		Args:    cobra.ArbitraryArgs,
+		ValidArgsFunction: func(command *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			var names []string
+			for _, c := range command.Root().Commands() {
+				if c.IsAvailableCommand() && len(args) == 0 {
+					names = append(names, c.Name()+"\t"+c.Short)
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		DisableFlagsInUseLine: true,
+		RunE: func(command *cobra.Command, args []string) error {
+			about, rest, err := command.Root().Find(args)
+			if err != nil {
+				return err
+			}
+			if len(rest) > 0 {
+				return usageErrorf("%s has no commands of its own, and there is %q", about.CommandPath(), rest[0])
+			}
+			about.InitDefaultHelpFlag() // as --help shows it
+			return about.Help()
+		},
+	}
+}
+
 // newOptionsCommand returns "options", which lists the flags of all commands as kubectl's command of that name does.
 func newOptionsCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "options",
-		Short: "The flags that all commands have, which are kubectl's",
-		Args:  noArguments,
+		Use:               "options",
+		Short:             "The flags that all commands have, which are kubectl's",
+		Args:              noArguments,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		Example: `  # Look at another cluster, as another user
   kubectl dra devices --context staging --as jane`,
 		DisableFlagsInUseLine: true,

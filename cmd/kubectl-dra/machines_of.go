@@ -11,3 +11,6 @@ import (
 func machinesOf(profile string) (func(nodeName string) device.Snapshot, error) {
 	return mock.Machines(profile)
 }
+
+// machineProfiles are the names of the built-in ones.
+func machineProfiles() []string { return mock.BuiltIn() }

@@ -7,21 +7,19 @@ package main
 import (
 	"context"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // what kubeconfig files of kubectl may ask for
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // from then on a second signal ends the process at once
-	os.Exit(run(ctx, invocation{
-		name:    os.Args[0],
-		args:    os.Args[1:],
-		streams: genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr},
-		getenv:  os.Getenv,
-		logTo:   logTo,
+	os.Exit(untilSignal(func(ctx context.Context) int {
+		return run(ctx, invocation{
+			name:    os.Args[0],
+			args:    os.Args[1:],
+			streams: genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr},
+			getenv:  os.Getenv,
+			logTo:   logTo,
+		})
 	}))
 }

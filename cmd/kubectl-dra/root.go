@@ -15,7 +15,8 @@ const rootLong = `Say who has which device of a cluster, and why a pod waits for
 it reads what the scheduler reads (ResourceSlices, DeviceClasses, ResourceClaims, pods), and decides with the
 scheduler's own code.
 
-Nothing is written to the cluster. What you may not read is said on stderr, and what follows from it.`
+Nothing is written to the cluster. What you may not read is said on stderr, and what follows from it. Answers are on
+stdout, with colours if that is a terminal.`
 
 const rootExample = `  # Every device: where it is, whether it is free, who uses it
   kubectl dra devices
@@ -32,6 +33,11 @@ const rootExample = `  # Every device: where it is, whether it is free, who uses
 
   # What a maintainer needs to know about a problem
   kubectl dra gather`
+
+const rootEnvironment = `Environment:
+  KUBECONFIG  the files that name clusters, as for kubectl; ~/.kube/config without it
+  NO_COLOR    no colours, if it is set to anything
+  TERM        no colours, if it is "dumb"`
 
 // newRootCommand returns "kubectl dra" with all commands below it.
 func newRootCommand(s *session) *cobra.Command {
@@ -75,6 +81,6 @@ func newRootCommand(s *session) *cobra.Command {
 	add(groupTry, newSimulateCommand(s), newValidateCommand(s))
 	add(groupSupport, newGatherCommand(s), newVersionCommand(s), newOptionsCommand(), newCompletionCommand())
 	root.CompletionOptions.DisableDefaultCmd = true // ours knows kubectl
-	root.SetHelpCommandGroupID(groupSupport)
+	root.SetHelpCommand(newHelpCommand())
 	return root
 }

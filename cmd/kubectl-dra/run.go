@@ -22,6 +22,10 @@ const (
 // errNo is returned by a command whose answer, which it has printed, is no. Nothing more is said; the exit code is 1.
 var errNo = errors.New("the answer is no")
 
+// errCannotTell is returned by a command that has printed why there is no answer. Nothing more is said; the exit code
+// is 2.
+var errCannotTell = errors.New("the answer cannot be told")
+
 // invocation is what a process is given.
 type invocation struct {
 	// name is the program's, as it was called.
@@ -35,8 +39,9 @@ type invocation struct {
 }
 
 // run does what an invocation asks for and returns the exit code. All that it says goes to the streams.
-func run(ctx context.Context, in invocation) int {
-	s := newSession(in)
+func run(ctx context.Context, in invocation) int { return newSession(in).run(ctx, in) }
+
+func (s *session) run(ctx context.Context, in invocation) int {
 	root := newRootCommand(s)
 	root.SetArgs(arguments(in))
 	return s.finish(ctx, root)
@@ -50,8 +55,12 @@ func (s *session) finish(ctx context.Context, root *cobra.Command) int {
 		return exitYes
 	case errors.Is(err, errNo):
 		return exitNo
+	case errors.Is(err, errCannotTell):
+		return exitCannotTell
 	}
-	s.say("%s", s.explain(ctx, command, err))
+	for _, line := range s.explain(ctx, command, err) {
+		s.say("%s", line)
+	}
 	return exitCannotTell
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,7 +18,6 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"example.com/dragoman/pkg/view"
-	"example.com/dragoman/pkg/view/collect"
 )
 
 // kubeconfig writes one with a context for each server and returns its path. Context and namespace are called as the
@@ -62,19 +62,17 @@ func answering(t *testing.T, code int, reason, message string) string {
 	return s.URL
 }
 
-// looking returns a session with a command "look" that only looks at the cluster.
-func looking(t *testing.T, args ...string) (errOut string, code int) {
-	t.Helper()
-	streams, _, _, stderr := genericiooptions.NewTestIOStreams()
-	s := newSession(invocation{name: "kubectl-dra", streams: streams})
-	root := newRootCommand(s)
-	root.AddCommand(&cobra.Command{Use: "look", RunE: func(command *cobra.Command, _ []string) error {
-		_, err := s.look(command.Context(), collect.Want{Claims: true})
-		return err
-	}})
-	root.SetArgs(append([]string{"look"}, args...))
-	code = s.finish(t.Context(), root)
-	return stderr.String(), code
+// lookingCommands are all that look at a cluster.
+func lookingCommands() map[string][]string {
+	return map[string][]string{
+		"devices":           {"devices"},
+		"devices that wait": {"devices", "--watch"},
+		"parts":             {"devices", "--parts", "-n", "team"},
+		"why pod":           {"why", "pod/train-0"},
+		"why claim":         {"why", "claim/gpus"},
+		"simulate":          {"simulate", "-f", "testdata/simulate/pods.yaml"},
+		"gather":            {"gather", "-o", "-"},
+	}
 }
 
 func TestErrorsSayWhatAndWhereAndWhatToDo(t *testing.T) {
@@ -114,6 +112,14 @@ func TestErrorsSayWhatAndWhereAndWhatToDo(t *testing.T) {
 			args:    []string{"--context", "nowhere"},
 			want:    []string{"error: there is no context \"nowhere\" in the kubeconfig\nThere are: here, there\n"},
 		},
+		"the context that the kubeconfig itself names is not there": {
+			servers: map[string]string{"there": down},
+			want:    []string{"error: there is no context \"here\" in the kubeconfig\nThere are: there\n"},
+		},
+		"there are no contexts at all": {
+			args: []string{"--context", "nowhere"},
+			want: []string{"error: there is no context \"nowhere\" in the kubeconfig\n", "\nIt has none at all."},
+		},
 		"the server's certificate is not the one that is trusted": {
 			servers: map[string]string{"here": secure.URL},
 			want: []string{"error: the API server " + secure.URL + " (context here) cannot be asked: tls: ", "x509: ",
@@ -134,30 +140,36 @@ func TestErrorsSayWhatAndWhereAndWhatToDo(t *testing.T) {
 			want:    []string{"error: ", "may see nothing", `User "jane" cannot list this`},
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			said, code := looking(t, append(c.args, "--kubeconfig", kubeconfig(t, c.servers))...)
-			if code != exitCannotTell {
-				t.Errorf("exit code %d, want %d", code, exitCannotTell)
-			}
-			for _, want := range c.want {
-				if !strings.Contains(said, want) {
-					t.Errorf("stderr lacks %q:\n%s", want, said)
+		for command, args := range lookingCommands() {
+			t.Run(name+": "+command, func(t *testing.T) {
+				out, said, code := called(t, slices.Concat(args, c.args, []string{"--kubeconfig", kubeconfig(t, c.servers)})...)
+				if code != exitCannotTell || out != "" {
+					t.Errorf("exit code %d, want %d; stdout %q, want none", code, exitCannotTell, out)
 				}
-			}
-			for _, noise := range []string{"Get \"", "dial tcp", "limit=500", "0x"} {
-				if strings.Contains(said, noise) {
-					t.Errorf("stderr has %q, which tells nobody anything:\n%s", noise, said)
+				for _, want := range c.want {
+					if !strings.Contains(said, want) {
+						t.Errorf("stderr lacks %q:\n%s", want, said)
+					}
 				}
-			}
-		})
+				for _, noise := range []string{"Get \"", "dial tcp", "limit=500", "0x"} {
+					if strings.Contains(said, noise) {
+						t.Errorf("stderr has %q, which tells nobody anything:\n%s", noise, said)
+					}
+				}
+			})
+		}
 	}
 }
 
 func TestWithoutAKubeconfigItSaysSo(t *testing.T) {
-	said, code := looking(t)
-	want := "error: no cluster to look at: neither --kubeconfig nor $KUBECONFIG nor ~/.kube/config names one\n"
-	if code != exitCannotTell || !strings.HasPrefix(said, want) {
-		t.Errorf("exit code %d and stderr:\n%swant %d and:\n%s", code, said, exitCannotTell, want)
+	const want = "error: no cluster to look at: neither --kubeconfig nor $KUBECONFIG nor ~/.kube/config names one\n"
+	for name, args := range lookingCommands() {
+		t.Run(name, func(t *testing.T) {
+			_, said, code := called(t, args...)
+			if code != exitCannotTell || !strings.Contains(said, want) {
+				t.Errorf("exit code %d and stderr:\n%swant %d and:\n%s", code, said, exitCannotTell, want)
+			}
+		})
 	}
 }
 
@@ -172,6 +184,26 @@ func TestWrongUsageSaysWhereToRead(t *testing.T) {
 		"a command that is nearly there": {
 			[]string{"devises"}, "error: unknown command \"devises\" for \"kubectl dra\", did you mean devices?\n" +
 				"See \"kubectl dra --help\".\n",
+		},
+		"help about a command that is not there": {
+			[]string{"help", "bogus"}, "error: unknown command \"bogus\" for \"kubectl dra\"\nSee \"kubectl dra --help\".\n",
+		},
+		"help about a command that is nearly there": {
+			[]string{"help", "simulat"}, "error: unknown command \"simulat\" for \"kubectl dra\", did you mean simulate?\n" +
+				"See \"kubectl dra --help\".\n",
+		},
+		"help about what is below no command": {
+			[]string{"help", "why", "pod"}, "error: kubectl dra why has no commands of its own, and there is \"pod\"\n" +
+				"See \"kubectl dra --help\".\n",
+		},
+		"two things instead of a cluster": {
+			[]string{"simulate", "-f", "x", "--machines", "example", "--slices", "y"},
+			"error: simulate: --machines and --slices do not go together: each stands for a cluster\n" +
+				"See \"kubectl dra simulate --help\".\n",
+		},
+		"no file": {
+			[]string{"validate"},
+			"error: validate: -f says which file, and there is none\nSee \"kubectl dra validate --help\".\n",
 		},
 		"a flag that is not there": {
 			[]string{"version", "--server-too"},

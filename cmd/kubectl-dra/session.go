@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -56,7 +55,9 @@ func (s *session) startLogging() { s.logTo(s.verbosity) }
 
 // say prints a line of talk to stderr.
 func (s *session) say(format string, args ...any) {
-	_, _ = fmt.Fprintf(s.streams.ErrOut, format+"\n", args...) // nobody is left to tell of an error
+	page := screen{} // stdout may be a terminal, and stderr not
+	page.linef(format, args...)
+	_ = page.printTo(s.streams.ErrOut) // nobody is left to tell of an error
 }
 
 // namespace is the one of -n, else of the kubeconfig's context, else "default"; asked says that it was said with -n.
@@ -75,6 +76,7 @@ func (s *session) namespace() (name string, asked bool, err error) {
 func (s *session) addFrom(command *cobra.Command) {
 	command.Flags().StringArrayVar(&s.from, "from", nil, "Look at a `file` instead of a cluster: a bundle of \""+
 		s.name+" gather\", or YAML or JSON of \"kubectl get -o yaml\"; folders and - for stdin, too. Can be repeated")
+	_ = command.MarkFlagFilename("from", append(manifestFiles(), "tar.gz", "tgz")...)
 }
 
 // look returns what the wanted parts of the cluster are now: of the one the flags name, or of the files of --from.

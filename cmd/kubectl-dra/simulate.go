@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 	utilversion "k8s.io/apimachinery/pkg/util/version"
@@ -58,12 +59,13 @@ type simulateCommand struct {
 func newSimulateCommand(s *session) *cobra.Command {
 	c := &simulateCommand{session: s, format: newOutputFormat("text", "wide", "json", "yaml")}
 	command := &cobra.Command{
-		Use:     "simulate -f FILE",
-		Short:   "Which devices would claims or pods get?",
-		Long:    simulateLong,
-		Example: simulateExample,
-		Args:    noArguments,
-		RunE:    func(command *cobra.Command, _ []string) error { return c.run(command.Context()) },
+		Use:               "simulate -f FILE",
+		Short:             "Which devices would claims or pods get?",
+		Long:              simulateLong,
+		Example:           simulateExample,
+		Args:              noArguments,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              func(command *cobra.Command, _ []string) error { return c.run(command.Context()) },
 	}
 	flags := command.Flags()
 	flags.StringArrayVarP(&c.files, "filename", "f", nil,
@@ -72,8 +74,10 @@ func newSimulateCommand(s *session) *cobra.Command {
 	flags.StringVar(&c.replicas, "replicas", "",
 		"The `number` of pods of each kind, instead of what the files say; max for as many as fit")
 	flags.StringVar(&c.machines, "machines", "",
-		"Machines that a `profile` makes up, instead of a cluster: the name of a built-in one, or a MachineProfile file")
-	flags.IntVar(&c.nodes, "nodes", 1, "With --machines: so many of them, node-0, node-1 and so on")
+		"Machines that a `profile` makes up, instead of a cluster: a built-in one ("+strings.Join(machineProfiles(), ", ")+
+			"), or a file with a MachineProfile")
+	flags.IntVar(&c.nodes, "nodes", 1, "With --machines: so many of them, at most "+
+		view.Number(mostNodes)+": node-0, node-1 and so on")
 	flags.StringVar(&c.driver, "driver", "gpu.example.com", "With --machines: the name of the driver that has them")
 	flags.StringArrayVar(&c.slices, "slices", nil,
 		"A `file` or folder with ResourceSlices, and with classes, nodes, claims, instead of a cluster; - for stdin")
@@ -83,8 +87,22 @@ func newSimulateCommand(s *session) *cobra.Command {
 		"With --machines or --slices: do as this `version` of Kubernetes does, 1.34 to 1.37 (default 1.37)")
 	s.addFrom(command)
 	c.format.add(command)
-	command.MarkFlagsMutuallyExclusive("machines", "slices", "from")
+	c.completeFlags(command)
 	return answers(command)
+}
+
+func (c *simulateCommand) completeFlags(command *cobra.Command) {
+	for flag, words := range map[string][]string{
+		"kubernetes": kubernetesVersions(), "replicas": {"max"}, "nodes": nil, "driver": nil, "node-labels": nil,
+	} {
+		_ = command.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+	}
+	// Where none of the built-in ones is meant, a file is.
+	_ = command.RegisterFlagCompletionFunc("machines",
+		cobra.FixedCompletions(machineProfiles(), cobra.ShellCompDirectiveDefault))
+	for _, flag := range []string{"filename", "slices"} {
+		_ = command.MarkFlagFilename(flag, manifestFiles()...)
+	}
 }
 
 func (c *simulateCommand) run(ctx context.Context) error {
@@ -106,6 +124,9 @@ func (c *simulateCommand) run(ctx context.Context) error {
 	}
 	c.unseen(cluster)
 	cluster = c.with(cluster, files.cluster)
+	if withoutDevices(cluster) {
+		return errNoSight
+	}
 	c.notJudged(files, cluster)
 	allocator, err := allocate.New(cluster, allocate.Options{Features: &features})
 	if err != nil {
@@ -130,13 +151,22 @@ func (c *simulateCommand) run(ctx context.Context) error {
 // maxReplicas stands for "max".
 const maxReplicas = -1
 
+// What is made up is in memory as a whole. These are the largest clusters that Kubernetes is tested with.
+const (
+	mostNodes    = 5_000
+	mostReplicas = 150_000
+)
+
 // check says how many replicas are wanted: 0 for what the files say.
 func (c *simulateCommand) check() (int, error) {
 	if len(c.files) == 0 {
 		return 0, usageErrorf("simulate: -f says which claim or pod, and there is none")
 	}
-	if c.nodes < 1 {
-		return 0, usageErrorf("simulate: --nodes %d: at least one machine is needed", c.nodes)
+	if instead := c.insteadOfCluster(); len(instead) > 1 {
+		return 0, usageErrorf("simulate: %s do not go together: each stands for a cluster", strings.Join(instead, " and "))
+	}
+	if c.nodes < 1 || c.nodes > mostNodes {
+		return 0, usageErrorf("simulate: --nodes %d: from 1 to %s machines can be made up", c.nodes, view.Number(mostNodes))
 	}
 	if c.kubernetes != "" && !c.inFiles() {
 		return 0, usageErrorf("simulate: --kubernetes: the version of a cluster is what it says itself; " +
@@ -153,10 +183,25 @@ func (c *simulateCommand) check() (int, error) {
 		return maxReplicas, nil
 	}
 	n, err := strconv.Atoi(c.replicas)
-	if err != nil || n < 1 {
-		return 0, usageErrorf("simulate: --replicas %s: neither a number above 0 nor max", c.replicas)
+	if err != nil || n < 1 || n > mostReplicas {
+		return 0, usageErrorf("simulate: --replicas %s: neither a number from 1 to %s nor max", c.replicas,
+			view.Number(mostReplicas))
 	}
 	return n, nil
+}
+
+// insteadOfCluster are the flags that say what to look at instead of a cluster.
+func (c *simulateCommand) insteadOfCluster() []string {
+	var flags []string
+	for _, f := range []struct {
+		name  string
+		given bool
+	}{{"--machines", c.machines != ""}, {"--slices", len(c.slices) > 0}, {"--from", len(c.from) > 0}} {
+		if f.given {
+			flags = append(flags, f.name)
+		}
+	}
+	return flags
 }
 
 // inFiles says that no cluster is looked at.
@@ -166,7 +211,7 @@ func (c *simulateCommand) inFiles() bool { return c.machines != "" || len(c.slic
 func (c *simulateCommand) base(ctx context.Context, files *simulatedFiles) (*view.Cluster, error) {
 	switch {
 	case c.machines != "":
-		cluster, err := c.makeUp()
+		cluster, err := c.makeUp(ctx)
 		if err != nil {
 			return nil, err
 		}

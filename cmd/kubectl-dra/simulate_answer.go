@@ -2,13 +2,13 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
 
 	resourceapi "k8s.io/api/resource/v1"
 
+	"example.com/dragoman/pkg/view"
 	"example.com/dragoman/pkg/view/allocate"
 	"example.com/dragoman/pkg/view/why"
 )
@@ -27,6 +27,8 @@ type simulatedObject struct {
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
 	Possible  bool   `json:"possible"`
+	// CannotTell says that it may be possible: what could not be seen decides. Why says what.
+	CannotTell bool `json:"cannotTell,omitempty"`
 	// Wanted is how many there shall be, Placements where they are.
 	Wanted     int         `json:"wanted"`
 	Placements []placement `json:"placements,omitempty"`
@@ -38,6 +40,9 @@ type simulatedObject struct {
 	Refused  []refusedNode `json:"refused,omitempty"`
 	// Why is what "why" says of the one that does not get its devices.
 	Why *why.Answer `json:"why,omitempty"`
+
+	// failed is why the scheduler would give up.
+	failed error
 }
 
 type placement struct {
@@ -77,6 +82,7 @@ func (o *simulatedObject) read(s allocate.Simulation) {
 		o.Problems = append(o.Problems, p.Error())
 	}
 	if s.Failed != nil {
+		o.failed = s.Failed
 		o.Problems = append(o.Problems, s.Failed.Error())
 	}
 	for _, n := range s.Nodes {
@@ -122,63 +128,85 @@ func (c *simulateCommand) print(a simulationAnswer) error {
 	if f := c.format.value; f == "json" || f == "yaml" {
 		err = c.printObject(f, a)
 	} else {
-		var text strings.Builder
+		page := c.newScreen()
 		for i := range a.Objects {
 			if i > 0 && a.Objects[i-1].Why != nil {
-				text.WriteString("\n") // after a screen
+				page.line() // after a screen
 			}
-			c.writeObject(&text, &a.Objects[i], a.Nodes)
+			c.writeObject(page, &a.Objects[i], a.Nodes)
 		}
-		_, err = io.WriteString(c.streams.Out, text.String())
+		err = page.printTo(c.streams.Out)
 	}
 	if err != nil {
 		return err
 	}
-	if !a.Possible {
+	switch {
+	case a.Possible:
+		return nil
+	case slices.ContainsFunc(a.Objects, func(o simulatedObject) bool { return !o.Possible && !o.CannotTell }):
 		return errNo
 	}
-	return nil
+	return errCannotTell
 }
 
-func (c *simulateCommand) writeObject(text *strings.Builder, o *simulatedObject, nodes int) {
-	fmt.Fprintf(text, "%s %s/%s: %s\n", o.Kind, o.Namespace, o.Name, c.verdict(o, nodes))
-	if o.Why == nil || len(o.Why.Reasons) == 0 {
+func (c *simulateCommand) writeObject(page *screen, o *simulatedObject, nodes int) {
+	page.line(append([]span{{text: fmt.Sprintf("%s %s/%s: ", o.Kind, o.Namespace, o.Name)}}, o.verdict(nodes)...)...)
+	if !o.explained() {
 		for _, p := range o.Problems {
-			fmt.Fprintf(text, "  %s\n", p)
+			page.linef("  %s", p)
 		}
 	}
 	all := c.format.value == "wide"
 	if o.Wanted == 1 && len(o.Placements) == 1 {
-		writeClaims(text, o.Placements[0])
+		writeClaims(page, o.Placements[0])
 	} else {
-		writePlacements(text, o.Placements, all)
+		writePlacements(page, o.Placements, all)
 	}
 	if o.Why != nil {
-		c.writeWhy(text, o.Why)
+		c.writeWhy(page, o.Why)
 	}
 	if o.Why == nil && all || o.Why != nil && len(o.Why.Unfit)+len(o.Why.Requests)+len(o.Why.Reasons) == 0 {
-		writeRefused(text, o, all)
+		writeRefused(page, o, all)
 	}
 }
 
-func (c *simulateCommand) verdict(o *simulatedObject, nodes int) string {
+// explained says that "why" says what the problems are.
+func (o *simulatedObject) explained() bool {
+	return o.Why != nil && len(o.Why.Reasons) > 0 && (o.failed == nil || slices.ContainsFunc(o.Why.Reasons, givesUp))
+}
+
+// givesUp says that a reason is one for which the scheduler gives up, whatever other nodes have.
+func givesUp(r why.Reason) bool {
+	return slices.Contains([]why.ReasonID{
+		why.SelectorError, why.PoolIncomplete, why.PoolInvalid, why.FeatureOff, why.Constraint, why.TakesTooLong, why.TooManyDevices,
+		why.AllocatorError,
+	}, r.ID)
+}
+
+// verdict is the answer in a few words.
+func (o *simulatedObject) verdict(nodes int) []span {
+	yes, no := span{good, "yes"}, span{bad, "no"}
 	many := o.Wanted != 1 || len(o.Placements) > 1
 	switch {
 	case o.Possible && many:
-		return c.paint(good, fmt.Sprintf("yes, %d on %s", len(o.Placements), count(placedNodes(o), "node")))
+		return []span{{good, fmt.Sprintf("yes, %d on %s", len(o.Placements), view.Count(placedNodes(o), "node"))}}
 	case o.Possible && nodes == 1:
-		return c.paint(good, "yes") + ", on " + o.Placements[0].Node
+		return []span{yes, {text: ", on " + o.Placements[0].Node}}
 	case o.Possible:
-		return c.paint(good, "yes") + fmt.Sprintf(", on %s; %d of %s would do",
-			o.Placements[0].Node, o.Suitable, count(nodes, "node"))
+		return []span{yes, {text: fmt.Sprintf(", on %s; %d of %s would do", o.Placements[0].Node, o.Suitable,
+			view.Count(nodes, "node"))}}
+	case o.CannotTell && len(o.Placements) > 0:
+		return []span{{bad, fmt.Sprintf("cannot tell, at least %d of %d", len(o.Placements), o.Wanted)}}
+	case o.CannotTell:
+		return []span{{bad, "cannot tell"}}
 	case len(o.Placements) > 0:
-		return c.paint(bad, fmt.Sprintf("no, only %d of %d", len(o.Placements), o.Wanted))
+		return []span{{bad, fmt.Sprintf("no, only %d of %d", len(o.Placements), o.Wanted)}}
 	case len(o.Problems) > 0:
-		return c.paint(bad, "no")
+		return []span{no}
 	case nodes == 1:
-		return c.paint(bad, "no") + ", not on the only node"
+		return []span{no, {text: ", not on the only node"}}
 	}
-	return c.paint(bad, "no") + fmt.Sprintf(", on none of %s", count(nodes, "node"))
+	return []span{no, {text: ", on none of " + view.Count(nodes, "node")}}
 }
 
 func placedNodes(o *simulatedObject) int {
@@ -190,7 +218,7 @@ func placedNodes(o *simulatedObject) int {
 }
 
 // writePlacements says what is on each node, a line for each; without all only of the first nodes.
-func writePlacements(text *strings.Builder, placements []placement, all bool) {
+func writePlacements(page *screen, placements []placement, all bool) {
 	const most = 20
 	var nodes []string
 	on := make(map[string][]string)
@@ -214,17 +242,17 @@ func writePlacements(text *strings.Builder, placements []placement, all bool) {
 	}
 	for _, node := range nodes[:shown] {
 		line := fmt.Sprintf("  %-*s  %d: %s", widest, node, len(on[node]), strings.Join(on[node], " | "))
-		text.WriteString(strings.TrimRight(line, " :|") + "\n")
+		page.linef("%s", strings.TrimRight(line, " :|"))
 	}
 	if more := len(nodes) - shown; more > 0 {
-		fmt.Fprintf(text, "  … and on %d nodes more, which -o wide shows\n", more)
+		page.linef("  … and on %d nodes more, which -o wide shows", more)
 	}
 }
 
 // writeClaims says what each claim has.
-func writeClaims(text *strings.Builder, p placement) {
+func writeClaims(page *screen, p placement) {
 	for _, claim := range p.Claims {
-		fmt.Fprintf(text, "  claim %s%s\n", claim.Name, claim.origin())
+		page.linef("  claim %s%s", claim.Name, claim.origin())
 		for begin := 0; begin < len(claim.Devices); {
 			end := begin + 1
 			for end < len(claim.Devices) && claim.Devices[end].besides(claim.Devices[begin]) {
@@ -235,7 +263,7 @@ func writeClaims(text *strings.Builder, p placement) {
 			for _, d := range claim.Devices[begin:end] {
 				names = append(names, d.Device)
 			}
-			fmt.Fprintf(text, "    request %s: %s of %s, pool %s%s\n", first.Request, strings.Join(names, ", "),
+			page.linef("    request %s: %s of %s, pool %s%s", first.Request, strings.Join(names, ", "),
 				first.Driver, first.Pool, first.notes())
 			begin = end
 		}
@@ -292,7 +320,7 @@ func (d simulatedDevice) notes() string {
 }
 
 // writeRefused says why nodes are out of the question, each reason once.
-func writeRefused(text *strings.Builder, o *simulatedObject, all bool) {
+func writeRefused(page *screen, o *simulatedObject, all bool) {
 	byReason := make(map[string][]string)
 	for _, n := range o.Refused {
 		byReason[n.Reason] = append(byReason[n.Reason], n.Node)
@@ -302,6 +330,6 @@ func writeRefused(text *strings.Builder, o *simulatedObject, all bool) {
 		if more := len(nodes) - 3; more > 0 && !all {
 			nodes = append(slices.Clone(nodes[:3]), fmt.Sprintf("%d more", more))
 		}
-		fmt.Fprintf(text, "  %s: %s\n", strings.Join(nodes, ", "), reason)
+		page.linef("  %s: %s", strings.Join(nodes, ", "), reason)
 	}
 }

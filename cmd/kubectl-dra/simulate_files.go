@@ -18,7 +18,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/json"
 
 	"example.com/dragoman/pkg/view"
-	"example.com/dragoman/pkg/view/allocate"
 	"example.com/dragoman/pkg/view/manifest"
 )
 
@@ -39,13 +38,14 @@ type workload struct {
 	everyNode bool
 }
 
-// readFiles reads files, folders, and stdin. strict refuses what an API server would refuse because of its form.
-func (c *simulateCommand) readFiles(paths []string, strict bool) (*simulatedFiles, error) {
+// readFiles reads files, folders, and stdin: what somebody would create, which an API server must take, or what there
+// is.
+func (c *simulateCommand) readFiles(paths []string, created bool) (*simulatedFiles, error) {
 	documents, err := manifest.Read(paths, c.recursive, c.streams.In)
 	if err != nil {
 		return nil, err
 	}
-	if err := wellFormed(documents, strict); err != nil {
+	if err := wellFormed(documents, created); err != nil {
 		return nil, err
 	}
 	namespace, _, err := c.namespaceOfFiles()
@@ -54,7 +54,7 @@ func (c *simulateCommand) readFiles(paths []string, strict bool) (*simulatedFile
 	}
 	files := &simulatedFiles{cluster: &view.Cluster{}}
 	var ignored []string
-	for _, d := range documents {
+	for _, d := range c.once(documents, namespace) {
 		w, err := workloadOf(d, namespace)
 		if err != nil {
 			return nil, err
@@ -67,11 +67,16 @@ func (c *simulateCommand) readFiles(paths []string, strict bool) (*simulatedFile
 			ignored = append(ignored, d.Kind.GroupVersion().String()+" "+d.Kind.Kind)
 			continue
 		}
-		one, err := view.FromObjects([]runtime.Object{asNew(d.Object, namespace)})
+		one, err := view.FromObjects([]runtime.Object{inNamespace(d.Object, namespace)})
 		if other := new(view.OtherKindsError); errors.As(err, &other) {
 			ignored = append(ignored, other.Kinds...)
 		} else if err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", d.Source, d.Line, err)
+		}
+		if created {
+			for _, pod := range one.Pods {
+				anew(pod)
+			}
 		}
 		files.take(one)
 	}
@@ -103,8 +108,8 @@ func wellFormed(documents []manifest.Document, strict bool) error {
 	return nil
 }
 
-// asNew returns an object as if somebody created it now: in a namespace, and a pod not on a node yet.
-func asNew(o runtime.Object, namespace string) runtime.Object {
+// inNamespace returns an object as if it had been read with "kubectl -n": what needs a namespace has one.
+func inNamespace(o runtime.Object, namespace string) runtime.Object {
 	switch o.(type) {
 	case *corev1.Pod, *resourceapi.ResourceClaim, *resourceapi.ResourceClaimTemplate,
 		*v1beta1.ResourceClaim, *v1beta1.ResourceClaimTemplate, *v1beta2.ResourceClaim, *v1beta2.ResourceClaimTemplate:
@@ -115,10 +120,14 @@ func asNew(o runtime.Object, namespace string) runtime.Object {
 	if m, err := meta.Accessor(o); err == nil && m.GetNamespace() == "" {
 		m.SetNamespace(namespace)
 	}
-	if pod, ok := o.(*corev1.Pod); ok && pod.Status.Phase != "" {
+	return o
+}
+
+// anew makes a pod, which may be from a cluster, one that somebody creates now: not on a node yet.
+func anew(pod *corev1.Pod) {
+	if pod.Status.Phase != "" {
 		pod.Status, pod.Spec.NodeName, pod.UID = corev1.PodStatus{}, "", ""
 	}
-	return o
 }
 
 // namespaceOfFiles is the namespace of objects without one.
@@ -221,54 +230,16 @@ func workloadOf(d manifest.Document, namespace string) (*workload, error) {
 	}
 	w := &workload{kind: u.GetKind(), everyNode: u.GetKind() == "DaemonSet", replicas: 1}
 	for _, field := range []string{"replicas", "parallelism"} {
-		if n, said := spec[field].(int64); said {
+		n, said := spec[field].(int64)
+		switch {
+		case said && (n < 0 || n > mostReplicas):
+			return nil, fmt.Errorf("%s:%d: spec.%s of %s %s is %d: from 0 to %s pods can be simulated", d.Source, d.Line, field,
+				u.GetKind(), u.GetName(), n, view.Number(mostReplicas))
+		case said:
 			w.replicas = int(n)
 		}
 	}
 	w.pod = &corev1.Pod{ObjectMeta: pod.ObjectMeta, Spec: pod.Spec}
 	w.pod.Name, w.pod.Namespace = u.GetName(), cmp.Or(u.GetNamespace(), namespace)
 	return w, nil
-}
-
-// with returns the cluster with what the files have. An object of the files replaces one of the same name; a claim that
-// has devices keeps them, under a name that nobody asks for.
-func (c *simulateCommand) with(cluster, files *view.Cluster) *view.Cluster {
-	base := *cluster
-	base.Nodes = without(base.Nodes, files.Nodes)
-	base.Slices = without(base.Slices, files.Slices)
-	base.Classes = without(base.Classes, files.Classes)
-	base.Templates = without(base.Templates, files.Templates)
-	base.TaintRules = without(base.TaintRules, files.TaintRules)
-	base.Claims = slices.Clone(base.Claims)
-	for _, claim := range files.Claims {
-		i := slices.IndexFunc(base.Claims, func(o *resourceapi.ResourceClaim) bool {
-			return o.Name == claim.Name && o.Namespace == claim.Namespace
-		})
-		switch {
-		case i < 0:
-		case base.Claims[i].Status.Allocation == nil:
-			base.Claims = slices.Delete(base.Claims, i, i+1)
-		default:
-			c.say("Claim %s/%s exists and has devices. They stay taken: this asks for another one.", claim.Namespace, claim.Name)
-			held := base.Claims[i].DeepCopy()
-			held.Name += " (existing)"
-			base.Claims[i] = held
-		}
-	}
-	all := merged(&base, files)
-	if len(all.Nodes) == 0 && len(c.labels) > 0 {
-		for _, n := range allocate.NodesOf(all) {
-			all.Nodes = append(all.Nodes, madeUpNode(n.Name, c.labels))
-		}
-	}
-	return all
-}
-
-// without returns those of all that have other names than the others.
-func without[T metav1.Object](all, others []T) []T {
-	return slices.DeleteFunc(slices.Clone(all), func(o T) bool {
-		return slices.ContainsFunc(others, func(other T) bool {
-			return other.GetName() == o.GetName() && other.GetNamespace() == o.GetNamespace()
-		})
-	})
 }

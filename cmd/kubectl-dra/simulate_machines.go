@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,7 +17,7 @@ import (
 )
 
 // makeUp is the cluster of --machines: nodes, each with the slices that our driver would publish there.
-func (c *simulateCommand) makeUp() (*view.Cluster, error) {
+func (c *simulateCommand) makeUp(ctx context.Context) (*view.Cluster, error) {
 	machines, err := machinesOf(c.machines)
 	if err != nil {
 		return nil, err
@@ -30,6 +31,9 @@ func (c *simulateCommand) makeUp() (*view.Cluster, error) {
 	}
 	cluster := &view.Cluster{Version: c.kubernetes}
 	for i := range c.nodes {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		name := fmt.Sprintf("node-%d", i)
 		cluster.Nodes = append(cluster.Nodes, madeUpNode(name, c.labels))
 		specs, leftOut := inventory.Slices(machines(name), c.driver, name, offer)

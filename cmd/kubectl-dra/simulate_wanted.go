@@ -102,8 +102,7 @@ func (w *wanted) simulate(ctx context.Context, a *allocate.Allocator) (simulated
 	}
 	o.read(s)
 	if !s.Possible() {
-		o.Why, err = w.why(ctx, a.Cluster())
-		return o, err
+		return o, w.explain(ctx, a.Cluster(), &o)
 	}
 	switch {
 	case w.everyNode:
@@ -116,7 +115,7 @@ func (w *wanted) simulate(ctx context.Context, a *allocate.Allocator) (simulated
 		err = w.fill(ctx, a, s, &o)
 	}
 	if err == nil && !o.Possible {
-		o.Why, err = w.why(ctx, a.Cluster())
+		err = w.explain(ctx, a.Cluster(), &o)
 	}
 	return o, err
 }

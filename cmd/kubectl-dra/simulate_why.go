@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
@@ -30,12 +29,24 @@ func (w *wanted) why(ctx context.Context, c *view.Cluster) (*why.Answer, error) 
 	return &answer, err
 }
 
-// withPendingPod is the cluster a moment after somebody created the pod: its claims are made, and nothing else has
-// happened.
+// explain adds to an answer that is not yes what "why" says.
+func (w *wanted) explain(ctx context.Context, c *view.Cluster, o *simulatedObject) error {
+	answer, err := w.why(ctx, c)
+	if err != nil {
+		return err
+	}
+	o.Why, o.CannotTell = answer, answer.State == why.Unknown
+	return nil
+}
+
+// withPendingPod is the cluster a moment after somebody created the pod: its claims are made, no gate holds it back any
+// more, and a scheduler has looked at it. Which one, and whether there is one, nobody asked.
 func withPendingPod(c *view.Cluster, pod *corev1.Pod) (*view.Cluster, types.NamespacedName) {
 	pod = pod.DeepCopy()
 	pod.UID = "simulated"
+	pod.Spec.SchedulingGates = nil
 	pod.Status.Phase = corev1.PodPending
+	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse}}
 	waiting := *c
 	claims, _ := allocate.PodClaims(c, pod) // what is wrong with the others, why finds as well
 	waiting.Claims = slices.Clone(c.Claims)
@@ -68,8 +79,8 @@ func withPendingClaim(c *view.Cluster, claim *resourceapi.ResourceClaim) (*view.
 }
 
 // writeWhy writes what "why" would, without its first line.
-func (c *simulateCommand) writeWhy(text *strings.Builder, a *why.Answer) {
-	w := &whyScreen{paint: c.paint}
+func (c *simulateCommand) writeWhy(page *screen, a *why.Answer) {
+	w := &whyScreen{page}
 	rest := *a
 	rest.Summary = "" // the verdict stands for it
 	rest.Next = slices.DeleteFunc(slices.Clone(a.Next), func(r why.Remedy) bool {
@@ -82,5 +93,4 @@ func (c *simulateCommand) writeWhy(text *strings.Builder, a *why.Answer) {
 	w.notes("Together:", rest.Joint)
 	w.unfit(rest)
 	w.next(rest)
-	text.WriteString(w.String())
 }

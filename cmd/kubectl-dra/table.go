@@ -24,13 +24,13 @@ type tableCell struct {
 func (t *table) add(cells ...tableCell) { t.rows = append(t.rows, cells) }
 
 // writeTo writes the header and all rows.
-func (t *table) writeTo(text *strings.Builder, s *session) {
+func (t *table) writeTo(s *screen) {
 	t.measure()
 	if len(t.header) > 0 {
-		t.writeRow(text, s, titles(t.header))
+		t.writeRow(s, titles(t.header))
 	}
 	for _, row := range t.rows {
-		t.writeRow(text, s, row)
+		t.writeRow(s, row)
 	}
 }
 
@@ -56,34 +56,35 @@ func (t *table) widen(row []tableCell) {
 			t.widths = append(t.widths, 1)
 		}
 		for _, line := range cell.lines {
-			t.widths[i] = max(t.widths[i], utf8.RuneCountInString(line))
+			t.widths[i] = max(t.widths[i], utf8.RuneCountInString(visible(line)))
 		}
 	}
 }
 
 // writeRow writes a row with the widths so far.
-func (t *table) writeRow(text *strings.Builder, s *session, row []tableCell) {
+func (t *table) writeRow(s *screen, row []tableCell) {
 	height := 1
 	for _, cell := range row {
 		height = max(height, len(cell.lines))
 	}
 	for n := range height {
+		var parts []span
 		gap := 0 // spaces owed; none at the end of a line
 		for i, cell := range row {
 			line := ""
 			if n < len(cell.lines) {
-				line = cell.lines[n]
+				line = visible(cell.lines[n])
 			}
 			if n == 0 && line == "" && !cell.blank {
 				line = "-"
 			}
 			if line != "" {
-				text.WriteString(strings.Repeat(" ", gap) + s.paint(cell.tone, line))
+				parts = append(parts, span{text: strings.Repeat(" ", gap)}, span{cell.tone, line})
 				gap = 0
 			}
 			gap += t.widths[i] - utf8.RuneCountInString(line) + columnGap
 		}
-		text.WriteByte('\n')
+		s.line(parts...)
 	}
 }
 

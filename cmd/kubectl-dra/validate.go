@@ -45,27 +45,34 @@ type validateCommand struct {
 func newValidateCommand(s *session) *cobra.Command {
 	c := &validateCommand{session: s, format: newOutputFormat("text", "json", "yaml")}
 	command := &cobra.Command{
-		Use:     "validate -f FILE",
-		Short:   "Say what is wrong with claims, templates and classes in files",
-		Long:    validateLong,
-		Example: validateExample,
-		Args:    noArguments,
-		RunE:    func(*cobra.Command, []string) error { return c.run() },
+		Use:               "validate -f FILE",
+		Short:             "Say what is wrong with claims, templates and classes in files",
+		Long:              validateLong,
+		Example:           validateExample,
+		Args:              noArguments,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              func(*cobra.Command, []string) error { return c.run() },
 	}
 	flags := command.Flags()
 	flags.StringArrayVarP(&c.files, "filename", "f", nil,
 		"The `file` or folder with the objects, YAML or JSON, or - for stdin. Can be repeated")
-	flags.BoolVarP(&c.recursive, "recursive", "R", false, "Read the folders below the folders of -f, too.")
+	flags.BoolVarP(&c.recursive, "recursive", "R", false, "Read the folders below the folders of -f, too")
 	flags.StringVar(&c.kubernetes, "kubernetes", "",
 		"Judge as this `version` of Kubernetes does, 1.34 to 1.37 (default 1.37, with warnings about older ones)")
 	flags.StringToStringVar(&c.gates, "feature-gates", nil,
 		"Feature gates of that API server that differ from the defaults: `Gate=true`,Gate=false")
+	_ = command.RegisterFlagCompletionFunc("feature-gates", cobra.NoFileCompletions)
 	c.format.add(command)
-	_ = command.MarkFlagRequired("filename")
+	_ = command.MarkFlagFilename("filename", manifestFiles()...)
+	_ = command.RegisterFlagCompletionFunc("kubernetes",
+		cobra.FixedCompletions(kubernetesVersions(), cobra.ShellCompDirectiveNoFileComp))
 	return answers(command)
 }
 
 func (c *validateCommand) run() error {
+	if len(c.files) == 0 {
+		return usageErrorf("validate: -f says which file, and there is none")
+	}
 	options, err := c.options()
 	if err != nil {
 		return err
@@ -76,8 +83,13 @@ func (c *validateCommand) run() error {
 	}
 	results := validate.Documents(documents, options)
 	if c.format.value == "text" {
-		c.printResults(results)
-	} else if err := c.printObject(c.format.value, map[string]any{"results": results}); err != nil {
+		page := c.newScreen()
+		c.writeResults(page, results)
+		err = page.printTo(c.streams.Out)
+	} else {
+		err = c.printObject(c.format.value, map[string]any{"results": results})
+	}
+	if err != nil {
 		return err
 	}
 	return c.sum(results)
@@ -103,42 +115,38 @@ func (c *validateCommand) options() (validate.Options, error) {
 	return o, nil
 }
 
-// printResults prints a line for each problem, and one for each object that has none.
-func (c *validateCommand) printResults(results []validate.Result) {
+// writeResults writes a line for each problem, and one for each object that has none.
+func (c *validateCommand) writeResults(page *screen, results []validate.Result) {
 	for _, r := range results {
+		where := fmt.Sprintf("%s:%d: %s: ", r.Source, r.Line, r)
 		if r.Verdict == validate.Skipped {
-			if r.HasNoDevices {
-				continue // a Namespace, a Service: nobody expects to read of it
+			if !r.HasNoDevices { // of a Namespace, a Service, nobody expects to read
+				c.say("%sskipped, nothing is known of %s here", where, r.APIVersion)
 			}
-			c.say("%s:%d: %s: skipped, nothing is known of %s here", r.Source, r.Line, r, r.APIVersion)
 			continue
 		}
 		if len(r.Problems) == 0 {
-			c.line("%s:%d: %s: %s", r.Source, r.Line, r, c.paint(good, "ok"))
+			page.line(span{text: where}, span{good, "ok"})
 		}
 		for _, p := range r.Problems {
-			c.printProblem(r, p)
+			writeProblem(page, r, p)
 		}
 	}
 }
 
-func (c *validateCommand) printProblem(r validate.Result, p validate.Problem) {
-	message := p.Message
-	if p.Severity == validate.Warning {
-		message = c.paint(busy, "warning: ") + message
-	}
-	path := ""
+func writeProblem(page *screen, r validate.Result, p validate.Problem) {
+	where := fmt.Sprintf("%s:%d: %s: ", r.Source, p.Line, r)
 	if p.Path != "" {
-		path = p.Path + ": "
+		where += p.Path + ": "
 	}
-	c.line("%s:%d: %s: %s%s", r.Source, p.Line, r, path, message)
+	severity := span{}
+	if p.Severity == validate.Warning {
+		severity = span{busy, "warning: "}
+	}
+	page.line(span{text: where}, severity, span{text: p.Message})
 	for detail := range strings.Lines(p.Detail) {
-		c.line("    %s", strings.TrimRight(detail, "\n"))
+		page.linef("    %s", strings.TrimRight(detail, "\r\n"))
 	}
-}
-
-func (c *validateCommand) line(format string, args ...any) {
-	_, _ = fmt.Fprintf(c.streams.Out, format+"\n", args...) // nobody is left to tell of an error
 }
 
 // sum prints the summary and turns the results into the exit code.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"fmt"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -25,16 +24,19 @@ func newVersionCommand(s *session) *cobra.Command {
 
   # For a script
   kubectl dra version -o json`,
-		Args: noArguments,
+		Args:              noArguments,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(*cobra.Command, []string) error {
 			v := versionInfo{Version: version(), Allocator: allocatorVersion(), Go: runtime.Version(),
 				Platform: runtime.GOOS + "/" + runtime.GOARCH}
 			if format.value != "text" {
 				return s.printObject(format.value, v)
 			}
-			_, err := fmt.Fprintf(s.streams.Out, "kubectl dra %s\nallocator and CEL: %s\n%s %s\n", v.Version, v.Allocator,
-				v.Go, v.Platform)
-			return err
+			page := s.newScreen()
+			page.linef("kubectl dra %s", v.Version)
+			page.linef("allocator and CEL: %s", v.Allocator)
+			page.linef("%s %s", v.Go, v.Platform)
+			return page.printTo(s.streams.Out)
 		},
 	}
 	format.add(command)

@@ -97,10 +97,15 @@ func (s *session) why(ctx context.Context, kind, name, format string) error {
 	} else {
 		err = s.printObject(format, answer)
 	}
-	if err == nil && (answer.State == why.Waiting || answer.State == why.Possible) {
+	switch {
+	case err != nil:
+		return err
+	case answer.State == why.Waiting || answer.State == why.Possible:
 		return errNo
+	case answer.State == why.Unknown:
+		return errCannotTell
 	}
-	return err
+	return nil
 }
 
 func whyWants(kind string, key types.NamespacedName) collect.Want {

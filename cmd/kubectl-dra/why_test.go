@@ -122,11 +122,11 @@ func TestAScreenSaysThatNotAllChangesWereTried(t *testing.T) {
 		"one was found":  {{Kind: why.AskForFewer, Text: "ask for count: 1", Tried: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := &whyScreen{paint: func(_ tone, text string) string { return text }}
+			w := &whyScreen{&screen{}}
 			w.next(why.Answer{State: why.Waiting, Requests: []why.Request{{}}, Next: next, SearchCut: true})
 			const said = "\n      (not all changes were tried, as there are many: others may help too)\n"
-			if !strings.HasPrefix(w.String(), "\nNext: ") || !strings.HasSuffix(w.String(), said) {
-				t.Errorf("the screen says %q", w.String())
+			if !strings.HasPrefix(w.text.String(), "\nNext: ") || !strings.HasSuffix(w.text.String(), said) {
+				t.Errorf("the screen says %q", w.text.String())
 			}
 		})
 	}

@@ -1,11 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"strings"
 	"time"
 
+	"example.com/dragoman/pkg/view"
 	"example.com/dragoman/pkg/view/why"
 )
 
@@ -14,13 +14,12 @@ const whyWidth = 110
 
 // whyScreen is the text of an answer while it grows.
 type whyScreen struct {
-	bytes.Buffer
-	paint func(tone, string) string
+	*screen
 }
 
 // printWhy prints the answer for people.
 func (s *session) printWhy(a why.Answer) error {
-	w := &whyScreen{paint: s.paint}
+	w := &whyScreen{s.newScreen()}
 	kind := "Pod"
 	if a.Kind != "Pod" {
 		kind = "Claim"
@@ -41,11 +40,10 @@ func (s *session) printWhy(a why.Answer) error {
 	w.unfit(a)
 	w.next(a)
 	if a.Scheduler != nil {
-		w.WriteString("\n")
+		w.line()
 		w.wrapped(faint, "", "  ", fmt.Sprintf("The scheduler said: %s", a.Scheduler.Text))
 	}
-	_, err := s.streams.Out.Write(w.Bytes())
-	return err
+	return w.printTo(s.streams.Out)
 }
 
 // there is all that is to say of devices that can be had.
@@ -64,7 +62,7 @@ func (w *whyScreen) there(a why.Answer) {
 		}
 		wants = append(wants, r.Wants)
 	}
-	w.WriteString("\n")
+	w.line()
 	if len(wants) == 0 {
 		w.wrapped(plain, "", "  ", "It has its devices already, and can use them on: "+nodes)
 		return
@@ -74,8 +72,8 @@ func (w *whyScreen) there(a why.Answer) {
 
 // reasons prints what the first line does not say.
 func (w *whyScreen) reasons(a why.Answer) {
-	for i, r := range a.Reasons {
-		if i > 0 || !strings.Contains(a.Summary, r.Text) {
+	for _, r := range a.Reasons {
+		if !strings.Contains(a.Summary, r.Text) {
 			w.wrapped(plain, "  ", "  ", sentence(r.Text)+".")
 		}
 		for _, q := range r.Quotes {
@@ -96,14 +94,14 @@ func (w *whyScreen) quote(q why.Quote) {
 }
 
 func (w *whyScreen) request(r why.Request) {
-	if len(r.Nodes) == 0 {
+	if len(r.Nodes) == 0 || r.Devices == 0 {
 		return
 	}
 	name := fmt.Sprintf("request %q", r.Name)
 	if request, choice, list := strings.Cut(r.Name, "/"); list {
 		name = fmt.Sprintf("request %q, choice %q", request, choice)
 	}
-	w.WriteString("\n")
+	w.line()
 	w.wrapped(plain, "", "  ", fmt.Sprintf("Claim %s, %s: %s", r.Claim, name, r.Wants))
 	for _, s := range r.Selectors {
 		w.selector(s)
@@ -119,9 +117,9 @@ func (w *whyScreen) selector(s why.Selector) {
 	if s.From == "class" {
 		whose = "class selector"
 	}
-	loss := fmt.Sprintf("not true for %d of %s", s.Lost, devices(s.Asked))
+	loss := fmt.Sprintf("not true for %d of %s", s.Lost, view.Count(s.Asked, "device"))
 	if s.Errors > 0 {
-		loss = fmt.Sprintf("cannot be evaluated on %d of %s", s.Errors, devices(s.Asked))
+		loss = fmt.Sprintf("cannot be evaluated on %d of %s", s.Errors, view.Count(s.Asked, "device"))
 		if s.Lost > 0 {
 			loss += fmt.Sprintf(", not true for %d", s.Lost)
 		}
@@ -154,7 +152,7 @@ func (w *whyScreen) look(l why.Look, asked int) {
 		}
 		on := ""
 		if l.On < asked {
-			on = fmt.Sprintf(" (on %d of %s)", l.On, devices(asked))
+			on = fmt.Sprintf(" (on %d of %s)", l.On, view.Count(asked, "device"))
 		}
 		w.wrapped(plain, "    ", "      ", fmt.Sprintf("%s is %s%s", l.Name, values, on))
 	}
@@ -181,7 +179,7 @@ func (w *whyScreen) table(r why.Request) {
 			lost = append(lost, l.String())
 		}
 		rows = append(rows, []string{
-			nodeNames(n.Nodes), fmt.Sprintf("%d%s", n.Devices/per, each), fmt.Sprint(n.Left / per), needed,
+			visible(nodeNames(n.Nodes)), fmt.Sprintf("%d%s", n.Devices/per, each), fmt.Sprint(n.Left / per), needed,
 			orDash(strings.Join(lost, ", ")),
 		})
 	}
@@ -206,7 +204,8 @@ func (w *whyScreen) notes(title string, lines []string) {
 	if len(lines) == 0 {
 		return
 	}
-	w.WriteString("\n" + title + "\n")
+	w.line()
+	w.linef("%s", title)
 	for _, l := range lines {
 		w.wrapped(plain, "  ", "    ", l)
 	}
@@ -222,14 +221,15 @@ func (w *whyScreen) unfit(a why.Answer) {
 
 func (w *whyScreen) next(a why.Answer) {
 	if len(a.Next) == 0 && a.State == why.Waiting && len(a.Requests) > 0 && a.FitCount == 0 {
-		w.WriteString("\nNext: no single change was found that would help\n")
+		w.line()
+		w.linef("Next: no single change was found that would help")
 	}
 	if a.SearchCut {
 		defer w.wrapped(plain, "      ", "      ", "(not all changes were tried, as there are many: others may help too)")
 	}
 	for i, r := range a.Next {
 		if i == 0 {
-			w.WriteString("\n")
+			w.line()
 			w.wrapped(good, "Next: ", "      ", r.Text)
 			continue
 		}
@@ -242,9 +242,9 @@ func (w *whyScreen) got(g why.Got) {
 	if !g.Since.IsZero() {
 		since = ", since " + g.Since.UTC().Format(time.RFC3339)
 	}
-	w.WriteString("\n")
+	w.line()
 	w.wrapped(plain, "", "  ", fmt.Sprintf("Claim %s has, on %s%s:", g.Claim, g.Node, since))
-	for _, d := range g.Devices {
+	for i, d := range g.Devices {
 		text := fmt.Sprintf("request %q: %s/%s/%s", d.Request, d.Driver, d.Pool, d.Device)
 		if len(d.Takes) > 0 {
 			text += ", of it " + strings.Join(d.Takes, ", ")
@@ -255,6 +255,9 @@ func (w *whyScreen) got(g why.Got) {
 		w.wrapped(plain, "  ", "    ", text)
 		for _, n := range d.Notes {
 			w.wrapped(bad, "    ", "    ", n)
+		}
+		if i+1 == len(g.Devices) || g.Devices[i+1].Request != d.Request {
+			w.whyThese(g.Why, d.Request)
 		}
 	}
 	for _, c := range g.Choices {
@@ -269,12 +272,21 @@ func (w *whyScreen) got(g why.Got) {
 	}
 }
 
+// whyThese says why a request got its devices.
+func (w *whyScreen) whyThese(reasons []why.Ground, request string) {
+	for _, y := range reasons {
+		if y.Request == request {
+			w.wrapped(plain, "    for ", "      ", y.Why)
+		}
+	}
+}
+
 // wrapped prints a line, broken at spaces where it is too long.
 func (w *whyScreen) wrapped(t tone, first, others, text string) {
 	indent, line := first, ""
-	for word := range strings.FieldsSeq(text) {
+	for word := range strings.FieldsSeq(visible(strings.Join(strings.Fields(text), " "))) {
 		if line != "" && len([]rune(indent+line))+1+len([]rune(word)) > whyWidth {
-			w.WriteString(indent + w.paint(t, line) + "\n")
+			w.line(span{text: indent}, span{t, line})
 			indent, line = others, ""
 		}
 		if line != "" {
@@ -282,7 +294,7 @@ func (w *whyScreen) wrapped(t tone, first, others, text string) {
 		}
 		line += word
 	}
-	w.WriteString(indent + w.paint(t, line) + "\n")
+	w.line(span{text: indent}, span{t, line})
 }
 
 // nodeNames names one or two nodes, and counts more.
@@ -291,13 +303,6 @@ func nodeNames(nodes []string) string {
 		return strings.Join(nodes, ", ")
 	}
 	return fmt.Sprintf("%d nodes", len(nodes))
-}
-
-func devices(n int) string {
-	if n == 1 {
-		return "1 device"
-	}
-	return fmt.Sprintf("%d devices", n)
 }
 
 // shortened is an expression in one line that is not too long.

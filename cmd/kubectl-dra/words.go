@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -12,10 +14,23 @@ import (
 
 	"example.com/dragoman/pkg/view"
 	"example.com/dragoman/pkg/view/collect"
+	"example.com/dragoman/pkg/view/validate"
 )
 
 // completionTime is how long somebody who pressed TAB waits for words at most.
 const completionTime = 3 * time.Second
+
+// kubernetesVersions are those whose rules are known here.
+func kubernetesVersions() []string {
+	var all []string
+	for minor := validate.Oldest; minor <= validate.Newest; minor++ {
+		all = append(all, fmt.Sprintf("1.%d", minor))
+	}
+	return all
+}
+
+// manifestFiles are the ends of names of files with objects.
+func manifestFiles() []string { return []string{"yaml", "yml", "json"} }
 
 // completer is what cobra calls for the words that may follow. It never complains: who presses TAB while the cluster is
 // away gets no words, and no errors in the middle of a line.
@@ -43,7 +58,7 @@ func (s *session) complete(want collect.Want, words func(*view.Cluster) []string
 		if want.Namespace != "" {
 			cluster.Pods, cluster.Claims = within(want.Namespace, cluster.Pods), within(want.Namespace, cluster.Claims)
 		}
-		found := words(cluster)
+		found := slices.DeleteFunc(words(cluster), func(word string) bool { return word != visible(word) })
 		slices.Sort(found)
 		return slices.Compact(found), cobra.ShellCompDirectiveNoFileComp
 	}
@@ -101,6 +116,27 @@ func (s *session) completeDrivers(
 			drivers[slice.Spec.Driver] = true
 		}
 		return slices.Collect(maps.Keys(drivers))
+	})(command, args, typed)
+}
+
+// completeAttributes completes the last of some names of attributes and capacities with commas between them.
+func (s *session) completeAttributes(
+	command *cobra.Command, args []string, typed string,
+) ([]string, cobra.ShellCompDirective) {
+	before := typed[:strings.LastIndex(typed, ",")+1]
+	return s.complete(collect.Want{}, func(c *view.Cluster) []string {
+		words := []string{before + allAttributes}
+		for _, slice := range c.Slices {
+			for i := range slice.Spec.Devices {
+				for name := range slice.Spec.Devices[i].Attributes {
+					words = append(words, before+path.Base(string(name)))
+				}
+				for name := range slice.Spec.Devices[i].Capacity {
+					words = append(words, before+path.Base(string(name)))
+				}
+			}
+		}
+		return words
 	})(command, args, typed)
 }
 

@@ -119,7 +119,7 @@ features-1.34-gates: override KIND_CONFIG = deployments/kind/gates-1.34.yaml
 features-1.34-gates: override TESTS = ^Test(Features|ThousandPartitionableDevices)$$
 features-1.37: override KUBERNETES = v1.37.2
 features-1.37: override KIND_CONFIG =
-features-1.37: override TESTS = ^Test(Features|ThousandPartitionableDevices|SideBySide)$$
+features-1.37: override TESTS = ^Test(Features|ThousandPartitionableDevices|SideBySide|Desk|PendingReasons)$$
 features-1.37-gates: override KUBERNETES = v1.37.2
 features-1.37-gates: override KIND_CONFIG = deployments/kind/gates-1.37.yaml
 features-1.37-gates: override TESTS = ^TestFeatures$$
@@ -156,7 +156,7 @@ bench: build strace ## how fast dragoman is, beside a driver that does nothing; 
 fuzz: ## each fuzz target for FUZZTIME (30s)
 	@go list -f '{{.Dir}}' ./... | while read -r dir; do \
 	  for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9]+' $$dir/*_test.go 2>/dev/null | cut -d' ' -f2); do \
-	    echo "$$f in $$dir"; (cd $$dir && go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $${FUZZTIME:-30s} .); \
+	    echo "$$f in $$dir"; (cd $$dir && go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $${FUZZTIME:-30s} -fuzzminimizetime 10x .); \
 	  done; \
 	done
 
@@ -183,7 +183,8 @@ install: kubectl-dra ## "kubectl dra" with its completion, into GOBIN, or PREFIX
 	@mkdir -p "$(DESTDIR)$(BINDIR)" && install -m 0755 bin/kubectl-dra "$(DESTDIR)$(BINDIR)/kubectl-dra"
 	@ln -sf kubectl-dra "$(DESTDIR)$(BINDIR)/kubectl_complete-dra"
 	@echo "installed $(DESTDIR)$(BINDIR)/kubectl-dra, and kubectl_complete-dra, with which kubectl completes"
-	@case ":$$PATH:" in *":$(BINDIR):"*) ;; *) echo "$(BINDIR) is not on your PATH: kubectl will not find it";; esac
+	@case ":$$PATH:" in *":$(BINDIR):"*) echo "try: kubectl dra --help";; \
+	  *) echo "kubectl finds it once that is on your PATH: export PATH=\"$(BINDIR):\$$PATH\"";; esac
 
 # What the manifest for krew says of a release: where the archives are, and for which platforms there are any.
 RELEASES  ?= https://example.com/dragoman/releases/download

@@ -59,7 +59,8 @@ var mayImport = map[string][]string{
 	"pkg/view/selector": {},
 	"pkg/view/allocate": {"pkg/view", "pkg/view/selector"},
 	"pkg/view/why":      {"pkg/nearest", "pkg/view", "pkg/view/allocate", "pkg/view/selector"},
-	"pkg/view/gather":   {"pkg/view", "pkg/view/collect"},
+	"pkg/view/mask":     {},
+	"pkg/view/gather":   {"pkg/view", "pkg/view/collect", "pkg/view/mask"},
 	"pkg/view/validate": {
 		"pkg/view", "pkg/view/manifest", "pkg/view/selector", "pkg/claim", "api/gpu/v1alpha1", "api/config/v1alpha1",
 	},

@@ -314,7 +314,9 @@ func followChanges(t *testing.T, l looked) {
 		return len(c.Claims) == 3 && len(c.Unseen) == 4 && c.Unseen[0].Right == "watch deviceclasses.resource.k8s.io"
 	})
 	stop()
-	<-done
+	if err := <-done; err != nil {
+		t.Errorf("a watch that may only list says %v", err)
+	}
 }
 
 func await(t *testing.T, what string, told <-chan *view.Cluster, ok func(*view.Cluster) bool) {

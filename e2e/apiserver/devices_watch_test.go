@@ -67,7 +67,7 @@ func (w *watching) until(t *testing.T, what, words string) {
 
 // inOrder says whether a line has words one after the other, with others between them perhaps.
 func inOrder(line string, words []string) bool {
-	for _, word := range strings.Fields(line) {
+	for word := range strings.FieldsSeq(line) {
 		if len(words) > 0 && strings.TrimSuffix(word, ",") == words[0] {
 			words = words[1:]
 		}

@@ -11,6 +11,8 @@ var (
 	// elsewhere is a value that is not on the line of its name, but on the next ones.
 	elsewhere = regexp.MustCompile(`^(?:[|>][-+0-9]*\s*|[\[{(][^\])}]*)$`)
 	header    = regexp.MustCompile(`(?i)authorization|cookie`)
+	// noSecret is what is said of a secret instead of telling it.
+	noSecret = regexp.MustCompile(`^(?:true|false|null|nil)(?:\W|$)`)
 	// flagging is a flag with what is between it and its value.
 	flagging = regexp.MustCompile(`^--?([A-Za-z0-9_.-]+)(\\*["']?[\s,]+\\*["']?)`)
 )
@@ -73,7 +75,7 @@ func (n *namedValues) line(line string) string {
 			continue
 		}
 		begin, end := m.value()
-		if text := line[begin:end]; text == "true" || text == "false" || text == "null" || text == "nil" {
+		if noSecret.MatchString(line[begin:end]) {
 			continue
 		}
 		if begin == len(line) || elsewhere.MatchString(line[begin:end]) {

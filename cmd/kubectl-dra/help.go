@@ -99,8 +99,8 @@ func flagList(flags *pflag.FlagSet) string {
 			return
 		}
 		as := *f
-		if as.DefValue == "[]" { // of a map; it says nothing
-			as.DefValue = ""
+		if as.DefValue == "[]" && as.Value.Type() == "stringToString" {
+			as.DefValue = "" // which pflag leaves out; an empty list it leaves out itself
 		}
 		shown.AddFlag(&as)
 	})

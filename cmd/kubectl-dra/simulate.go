@@ -142,6 +142,7 @@ func (c *simulateCommand) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		o.ClaimsUnseen = o.Possible && cluster.Hides("resourceclaims")
 		answer.Objects = append(answer.Objects, o)
 		answer.Possible = answer.Possible && o.Possible
 	}

@@ -29,6 +29,8 @@ type simulatedObject struct {
 	Possible  bool   `json:"possible"`
 	// CannotTell says that it may be possible: what could not be seen decides. Why says what.
 	CannotTell bool `json:"cannotTell,omitempty"`
+	// ClaimsUnseen says that it is possible unless claims which could not be seen have the devices.
+	ClaimsUnseen bool `json:"claimsUnseen,omitempty"`
 	// Wanted is how many there shall be, Placements where they are.
 	Wanted     int         `json:"wanted"`
 	Placements []placement `json:"placements,omitempty"`
@@ -141,6 +143,8 @@ func (c *simulateCommand) print(a simulationAnswer) error {
 		return err
 	}
 	switch {
+	case slices.ContainsFunc(a.Objects, func(o simulatedObject) bool { return o.ClaimsUnseen }) && a.Possible:
+		return errCannotTell
 	case a.Possible:
 		return nil
 	case slices.ContainsFunc(a.Objects, func(o simulatedObject) bool { return !o.Possible && !o.CannotTell }):
@@ -151,6 +155,9 @@ func (c *simulateCommand) print(a simulationAnswer) error {
 
 func (c *simulateCommand) writeObject(page *screen, o *simulatedObject, nodes int) {
 	page.line(append([]span{{text: fmt.Sprintf("%s %s/%s: ", o.Kind, o.Namespace, o.Name)}}, o.verdict(nodes)...)...)
+	if o.ClaimsUnseen {
+		page.linef("  unless a claim that was not seen has the devices")
+	}
 	if !o.explained() {
 		for _, p := range o.Problems {
 			page.linef("  %s", p)
@@ -178,8 +185,8 @@ func (o *simulatedObject) explained() bool {
 // givesUp says that a reason is one for which the scheduler gives up, whatever other nodes have.
 func givesUp(r why.Reason) bool {
 	return slices.Contains([]why.ReasonID{
-		why.SelectorError, why.PoolIncomplete, why.PoolInvalid, why.FeatureOff, why.Constraint, why.TakesTooLong, why.TooManyDevices,
-		why.AllocatorError,
+		why.SelectorError, why.PoolIncomplete, why.PoolInvalid, why.FeatureOff, why.Constraint, why.TakesTooLong,
+		why.TooManyDevices, why.AllocatorError,
 	}, r.ID)
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -95,7 +96,9 @@ func (c *simulateCommand) with(cluster, files *view.Cluster) *view.Cluster {
 	all := merged(&base, files)
 	if len(all.Nodes) == 0 && len(c.labels) > 0 {
 		for _, n := range allocate.NodesOf(all) {
-			all.Nodes = append(all.Nodes, madeUpNode(n.Name, c.labels))
+			n = n.DeepCopy() // it has the labels that slices ask for
+			maps.Copy(n.Labels, c.labels)
+			all.Nodes = append(all.Nodes, n)
 		}
 	}
 	return all

@@ -12,7 +12,7 @@ import (
 
 // notJudged says what the files ask for that is decided by others than the scheduler, or that is not simulated.
 func (c *simulateCommand) notJudged(files *simulatedFiles, cluster *view.Cluster) {
-	asking, grouped := map[string]bool{}, false
+	asking, grouped, choosy := map[string]bool{}, false, false
 	for _, o := range files.order {
 		switch o := o.(type) {
 		case *resourceapi.ResourceClaim:
@@ -21,8 +21,10 @@ func (c *simulateCommand) notJudged(files *simulatedFiles, cluster *view.Cluster
 			asking[o.Namespace] = asking[o.Namespace] || wantsAdminAccess(&o.Spec.Spec)
 		case *corev1.Pod:
 			grouped = grouped || o.Spec.SchedulingGroup != nil
+			choosy = choosy || choosesNodes(o)
 		case *workload:
 			grouped = grouped || o.pod.Spec.SchedulingGroup != nil
+			choosy = choosy || choosesNodes(o.pod)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(asking)) {
@@ -31,9 +33,17 @@ func (c *simulateCommand) notJudged(files *simulatedFiles, cluster *view.Cluster
 				"%q is not known to have it.", resourceapi.DRAAdminNamespaceLabelKey, name)
 		}
 	}
+	if choosy && len(cluster.Nodes) == 0 {
+		c.say("Not judged: which nodes pods select by labels. There are no nodes: add them, or give them labels with " +
+			"--node-labels.")
+	}
 	if grouped {
 		c.say("Not simulated: claims that the pods of a PodGroup share. Each pod has its own here.")
 	}
+}
+
+func choosesNodes(pod *corev1.Pod) bool {
+	return len(pod.Spec.NodeSelector) > 0 || pod.Spec.Affinity != nil && pod.Spec.Affinity.NodeAffinity != nil
 }
 
 func wantsAdminAccess(spec *resourceapi.ResourceClaimSpec) bool {

@@ -79,6 +79,69 @@ func TestSimulateReadsStdin(t *testing.T) {
 	}
 }
 
+// Nodes that are made up for a selector keep the labels that it asks for.
+func TestLabelsForNodesAreAddedToThoseThatSlicesAskFor(t *testing.T) {
+	const cluster = "../../pkg/view/why/testdata/nodes-unseen/cluster.yaml"
+	for labels, want := range map[string]int{"foo=bar": exitYes, "example.com/rack=2": exitNo} {
+		out, errOut, code := called(t, "simulate", "-f", cluster, "--slices", cluster, "--node-labels", labels)
+		if code != want {
+			t.Errorf("with %s: exit code %d, want %d\n%s%s", labels, code, want, out, errOut)
+		}
+	}
+}
+
+// What looks free may be somebody's whose claims cannot be seen.
+func TestAYesIsNoneWhereClaimsCouldNotBeSeen(t *testing.T) {
+	seen, err := os.ReadFile("../../pkg/view/why/testdata/not-yet-tried/cluster.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed := bundle(t, bundled{"cluster/all.yaml", string(seen)},
+		bundled{"cluster/look.json", `{"unseen":[{"resource":"resourceclaims","only":"default","forbidden":true,"why":"no",` +
+			`"right":"list resourceclaims.resource.k8s.io"}]}`})
+	file := filepath.Join(t.TempDir(), "bundle.tar.gz")
+	if err := os.WriteFile(file, packed, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for line, want := range map[string]string{
+		"simulate -f ../../pkg/view/why/testdata/claim-unused/cluster.yaml": "unless a claim that was not seen has",
+		"why pod/train-1": "a claim that could not be seen may have them, which takes the right to list resourceclaims",
+	} {
+		out, errOut, code := called(t, append(strings.Fields(line), "--from", file)...)
+		if code != exitCannotTell || !strings.Contains(strings.Join(strings.Fields(out), " "), want) {
+			t.Errorf("%s: exit code %d\n%s%s", line, code, out, errOut)
+		}
+	}
+}
+
+// Whoever asks for more pods than fit is not told to wait for those that are simulated.
+func TestNobodyIsToldToWaitForASimulatedPod(t *testing.T) {
+	const cluster = "../../pkg/view/why/testdata/not-at-scheduler/cluster.yaml"
+	file := filepath.Join(t.TempDir(), "pod.yaml")
+	if err := os.WriteFile(file, []byte(`
+apiVersion: resource.k8s.io/v1
+kind: ResourceClaimTemplate
+metadata: {name: one}
+spec: {spec: {devices: {requests: [{name: gpu, exactly: {deviceClassName: gpu.example.com}}]}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: mine}
+spec:
+  containers: [{name: main, image: example, resources: {claims: [{name: gpu}]}}]
+  resourceClaims: [{name: gpu, resourceClaimTemplateName: one}]
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, errOut, code := called(t, "simulate", "-f", file, "--slices", cluster, "--replicas", "30")
+	if code != exitNo || !strings.Contains(out, "no, only ") {
+		t.Errorf("exit code %d\n%s%s", code, out, errOut)
+	}
+	if strings.Contains(out, "wait until default/mine") {
+		t.Errorf("who asks is told to wait for himself:\n%s", out)
+	}
+}
+
 // The examples that we ship fit the machines that are made up to show them.
 func TestOurExamplesFitTheShowcase(t *testing.T) {
 	folders, err := filepath.Glob("../../deployments/examples/[0-9]*")

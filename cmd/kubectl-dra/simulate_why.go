@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
@@ -36,6 +37,12 @@ func (w *wanted) explain(ctx context.Context, c *view.Cluster, o *simulatedObjec
 		return err
 	}
 	o.Why, o.CannotTell = answer, answer.State == why.Unknown
+	if len(o.Placements) > 0 { // the others of its kind have what it wants, and they are not there
+		own := w.namespace + "/" + w.name
+		answer.Next = slices.DeleteFunc(answer.Next, func(r why.Remedy) bool {
+			return r.Kind == why.WaitFor && strings.Contains(r.Text, own)
+		})
+	}
 	return nil
 }
 

@@ -67,7 +67,11 @@ func (w *whyScreen) there(a why.Answer) {
 		w.wrapped(plain, "", "  ", "It has its devices already, and can use them on: "+nodes)
 		return
 	}
-	w.wrapped(plain, "", "  ", fmt.Sprintf("The devices are there (%s), on: %s", strings.Join(wants, "; "), nodes))
+	are := "are there"
+	if a.ClaimsUnseen {
+		are = "are there, unless a claim that was not seen has them"
+	}
+	w.wrapped(plain, "", "  ", fmt.Sprintf("The devices %s (%s), on: %s", are, strings.Join(wants, "; "), nodes))
 }
 
 // reasons prints what the first line does not say.

@@ -91,15 +91,15 @@ func (l *lister) decide(row *Row, p *Pool, d *resourceapi.Device, counters *Coun
 		if len(row.BlockedBy) == 0 {
 			row.Reason = "the counter sets never had what the device consumes"
 		}
-	case l.cluster.hides("resourceclaims"):
+	case l.cluster.Hides("resourceclaims"):
 		row.State = MaybeFree
 	default:
 		row.State = Free
 	}
 }
 
-// hides says that not all objects of the resource could be seen.
-func (c *Cluster) hides(resource string) bool {
+// Hides says that not all objects of the resource could be seen.
+func (c *Cluster) Hides(resource string) bool {
 	return slices.ContainsFunc(c.Unseen, func(u Unseen) bool { return u.Resource == resource && !u.NotServed })
 }
 
@@ -190,7 +190,7 @@ func (l *lister) addCounterSets(
 
 // addNotPublished adds the devices that claims have and no slice of a newest generation has.
 func (l *lister) addNotPublished(pools []Pool) {
-	if l.class != nil || l.cluster.hides("resourceslices") {
+	if l.class != nil || l.cluster.Hides("resourceslices") {
 		return // nobody knows what they are
 	}
 	published, stale, known := publishedDevices(pools)

@@ -14,7 +14,7 @@ func (l *lister) where(p Place) Where {
 	switch {
 	case p.Node != "":
 		return Where{Node: p.Node}
-	case l.cluster.hides("nodes") || len(l.cluster.Nodes) == 0: // files often have none, and clusters always some
+	case l.cluster.Hides("nodes") || len(l.cluster.Nodes) == 0: // files often have none, and clusters always some
 		return Where{AllNodes: p.AllNodes}
 	}
 	n := len(l.cluster.Nodes)

@@ -355,10 +355,10 @@ func TestAPodFitsANodeByWhatHasNothingToDoWithDevices(t *testing.T) {
 		},
 		"the label is another one": {
 			labelled, with(func(s *corev1.PodSpec) { s.NodeSelector = map[string]string{"zone": "b"} }),
-			"does not match the pod's node selector or affinity",
+			"lacks the label zone=b, which the pod selects",
 		},
 		"the affinity matches":        {labelled, affine("a"), ""},
-		"the affinity does not match": {labelled, affine("b"), "does not match the pod's node selector or affinity"},
+		"the affinity does not match": {labelled, affine("b"), "does not match the pod's node affinity"},
 		"the node is the pod's":       {labelled, with(func(s *corev1.PodSpec) { s.NodeName = "node-a" }), ""},
 		"the pod is for another node": {
 			labelled, with(func(s *corev1.PodSpec) { s.NodeName = "node-b" }), "the pod is for node node-b",

@@ -31,6 +31,9 @@ type Verdict struct {
 	// LeftOut is the first node that the scheduler leaves out because the search takes too long there, with a
 	// *TimeoutError: Kubernetes 1.34 and 1.35 do that.
 	LeftOut *NodeError
+	// NotAsked is how many of the nodes in reach were not asked, because several were left out before: without a yes,
+	// nobody knows then.
+	NotAsked int
 }
 
 // Can says that the scheduler would find a node.
@@ -68,8 +71,8 @@ type asked struct {
 }
 
 type answer struct {
-	yes bool
-	err error
+	asked, yes bool
+	err        error
 }
 
 func (a *asked) work(ctx context.Context) {
@@ -84,7 +87,7 @@ func (a *asked) work(ctx context.Context) {
 		}
 		yes, err := a.Ask(ctx, i)
 		a.mu.Lock()
-		a.answers[i] = answer{yes: yes, err: err}
+		a.answers[i] = answer{asked: true, yes: yes, err: err}
 		if yes && i < a.InReach {
 			a.firstYes = min(a.firstYes, i)
 		}
@@ -106,6 +109,10 @@ func (a *asked) verdict() Verdict {
 		node, isNode := errors.AsType[*NodeError](one.err)
 		timeout := errors.As(one.err, new(*TimeoutError))
 		switch {
+		case !one.asked || one.err != nil && !isFailed && !isNode:
+			if i < a.InReach && !a.OneIsEnough {
+				v.NotAsked++
+			}
 		case isFailed && timeout:
 			if tooLong == nil {
 				tooLong = failed

@@ -276,13 +276,13 @@ func (t *attempt) grants(ctx context.Context, node *corev1.Node) ([]Grant, error
 	return grants, nil
 }
 
-// fits says whether the pod may run on the node, see Fits. Of nodes that are made up, only the names are known.
+// fits says whether the pod may run on the node, see Fits and MayFit.
 func (t *attempt) fits(node *corev1.Node) error {
 	switch {
 	case t.pod == nil:
 		return nil
 	case len(t.cluster.Nodes) == 0:
-		return Fits(node, &corev1.Pod{Spec: corev1.PodSpec{NodeName: t.pod.Spec.NodeName}})
+		return MayFit(node, t.pod)
 	}
 	return Fits(node, t.pod)
 }

@@ -230,20 +230,30 @@ func TestANamespaceIsSeenByItsNameWhereTheirListIsNot(t *testing.T) {
 }
 
 func TestWhoSeesNothingGetsAnError(t *testing.T) {
-	s := newServer(t)
-	for resource := range s.lists {
-		s.refuses[resource] = forbidden(resource)
-	}
-	s.documents["/apis/resource.k8s.io/v1beta2"] = serving("devicetaintrules")
-	s.refuses["/apis/resource.k8s.io/v1beta2/devicetaintrules"] = forbidden("devicetaintrules")
-	_, err := s.collector(t).Look(t.Context(), collect.Want{Claims: true, TaintRules: true})
-	if err == nil || !strings.HasPrefix(err.Error(), "look at the cluster: this user may see nothing that is needed: ") {
-		t.Errorf("it says: %v", err)
-	}
-	for _, resource := range []string{"resourceclaims", "resourceslices", "deviceclasses", "devicetaintrules"} {
-		if err != nil && !strings.Contains(err.Error(), resource) {
-			t.Errorf("it does not say that %s may not be listed: %v", resource, err)
-		}
+	const rules = "devicetaintrules"
+	for name, kinds := range map[string][]string{
+		"where there are taint rules":              {"resourceclaims", "resourceslices", "deviceclasses", rules},
+		"where the release has no taint rules yet": {"resourceclaims", "resourceslices", "deviceclasses"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t)
+			for resource := range s.lists {
+				s.refuses[resource] = forbidden(resource)
+			}
+			if slices.Contains(kinds, rules) {
+				s.documents["/apis/resource.k8s.io/v1beta2"] = serving(rules)
+				s.refuses["/apis/resource.k8s.io/v1beta2/"+rules] = forbidden(rules)
+			}
+			_, err := s.collector(t).Look(t.Context(), collect.Want{Claims: true, TaintRules: true})
+			if err == nil || !strings.HasPrefix(err.Error(), "look at the cluster: this user may see nothing that is needed: ") {
+				t.Fatalf("it says: %v", err)
+			}
+			for _, resource := range kinds {
+				if !strings.Contains(err.Error(), resource) {
+					t.Errorf("it does not say that %s may not be listed: %v", resource, err)
+				}
+			}
+		})
 	}
 }
 

@@ -34,12 +34,14 @@ func (s *sight) saw() {
 	s.seen++
 }
 
-// missed notes what could not be seen, and why.
+// missed notes what could not be seen, and why. That this release has no such kind keeps nobody from seeing anything.
 func (s *sight) missed(u view.Unseen, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cluster.Unseen = append(s.cluster.Unseen, u)
-	s.errs = append(s.errs, err)
+	if !u.NotServed {
+		s.errs = append(s.errs, err)
+	}
 }
 
 // end returns what was seen, in order, or an error if that says nothing.

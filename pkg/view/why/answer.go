@@ -43,6 +43,8 @@ type Answer struct {
 	// Reasons. FitCount is how many there are; Fits has the first few.
 	Fits     []string `json:"fits,omitempty"`
 	FitCount int      `json:"fitCount,omitempty"`
+	// ClaimsUnseen says that claims which could not be seen may have what is left.
+	ClaimsUnseen bool `json:"claimsUnseen,omitempty"`
 	// Got are the claims with devices.
 	Got []Got `json:"got,omitempty"`
 	// Next is what would help, the smallest change first. Each was tried with the scheduler's allocator, unless Tried is

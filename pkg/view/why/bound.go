@@ -3,6 +3,7 @@ package why
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -40,10 +41,22 @@ func (e *examination) bound(ctx context.Context) {
 	if len(e.answer.Reasons) == 0 {
 		e.kubelet(node)
 	}
-	e.say(Starting, "starts on node %s", node)
+	e.say(Starting, "starts on node %s%s", node, containersWait(e.pod))
 	if len(e.answer.Reasons) > 0 {
 		e.say(Waiting, "is on node %s and waits: %s", node, e.answer.Reasons[0].Text)
 	}
+}
+
+// containersWait says for what the first container waits that is held up by something else than devices.
+func containersWait(pod *corev1.Pod) string {
+	for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		w := s.State.Waiting
+		if w == nil || w.Reason == "" || w.Reason == "ContainerCreating" || w.Reason == "PodInitializing" {
+			continue
+		}
+		return fmt.Sprintf(", and not for devices it waits: container %s, %s", s.Name, w.Reason)
+	}
+	return ""
 }
 
 func (e *examination) terminating(node string) {

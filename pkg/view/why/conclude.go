@@ -15,6 +15,12 @@ func (e *examination) possible() {
 		return
 	case strings.Contains(q.Text, "cannot allocate all claims") || strings.Contains(q.Text, "resourceclaim") ||
 		strings.Contains(q.Text, "device class"):
+		if e.Hides("resourceclaims") {
+			e.stop(CannotTell, "", "its devices look free, and the scheduler's last answer is no: a claim that could not be "+
+				"seen may have them%s", e.takes("resourceclaims")).Quotes = []Quote{q}
+			e.advise("have this asked by somebody who may list resourceclaims of all namespaces")
+			return
+		}
 		text, then := "its devices are there now, and the scheduler's last answer is older", ""
 		if e.madeUp {
 			text = "its devices are there now, if a node that has them fits the pod, and the scheduler's last answer is no"

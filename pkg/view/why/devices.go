@@ -10,6 +10,7 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 
 	"example.com/dragoman/pkg/nearest"
+	"example.com/dragoman/pkg/view"
 	"example.com/dragoman/pkg/view/allocate"
 )
 
@@ -166,6 +167,9 @@ func (e *examination) explain(ctx context.Context, s situation, v allocate.Verdi
 		e.gaveUp(v.Failed, judges)
 	case v.Can():
 		e.possible()
+	case v.LeftOut != nil && v.NotAsked > 0:
+		e.stop(CannotTell, "Node "+v.LeftOut.Node, "there are so many ways to choose devices that trying them takes too "+
+			"long on several nodes, and %s more could not be tried", view.Count(v.NotAsked, "node"))
 	case v.LeftOut != nil:
 		e.tooLong(v.LeftOut.Node, v.LeftOut, "the scheduler then leaves the node out, and no other can give the devices")
 	case e.noSlicesOfDriver(judges):

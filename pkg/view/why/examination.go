@@ -42,7 +42,7 @@ type part struct {
 
 func examine(c *view.Cluster, kind string, key types.NamespacedName) *examination {
 	e := &examination{world: newWorld(c), answer: Answer{Kind: kind, Namespace: key.Namespace, Name: key.Name}}
-	e.answer.NotCovered = e.notCovered()
+	e.answer.NotCovered, e.answer.ClaimsUnseen = e.notCovered(), c.Hides("resourceclaims")
 	return e
 }
 

@@ -57,12 +57,17 @@ func (e *examination) tooLong(node string, err error, then string) {
 		"than %s: %s", node, after, then)
 }
 
-// adviseElse proposes what to do if no change was found that helps.
+// adviseElse proposes what cannot be tried; most of it only if no change was found that helps.
 func (e *examination) adviseElse(judges []*judge) {
+	if slices.ContainsFunc(e.answer.Reasons, func(r Reason) bool { return r.ID == TooManyDevices }) {
+		e.advise("ask for at most %d devices in all in a claim; a pod can have several", resourceapi.AllocationResultsMaxSize)
+	}
 	if len(e.answer.Next) > 0 {
 		return
 	}
-	if slices.ContainsFunc(e.answer.Reasons, func(r Reason) bool { return r.ID == TakesTooLong }) {
+	if slices.ContainsFunc(e.answer.Reasons, func(r Reason) bool {
+		return r.ID == TakesTooLong || r.ID == CannotTell && strings.HasPrefix(r.Object, "Node ")
+	}) {
 		e.advise("ask for fewer devices at once, or with fewer constraints: there are fewer ways to choose them then")
 	}
 	pools := make(map[string]bool)
@@ -107,5 +112,4 @@ func (e *examination) tooMany(said string, judges []*judge) {
 		e.stop(TooManyDevices, "ResourceClaim "+claim, "a claim can have at most %d devices, and claim %s asks for %s", most,
 			claim, devices)
 	}
-	e.advise("ask for at most %d devices in all in the claim; a pod can have several claims", most)
 }

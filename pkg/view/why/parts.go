@@ -61,8 +61,8 @@ func (e *examination) problem(p *allocate.ClaimError) {
 	case allocate.TemplateMissing:
 		e.missingTemplate(p)
 	case allocate.NotOfPod:
-		e.stop(ClaimOfAnotherPod, object, "claim %s/%s belongs to another pod (%s)", p.Namespace, p.Claim, ownerOf(claim))
-		e.advise("delete claim %s when its pod is gone, so that one is made for this pod", p.Claim)
+		e.stop(ClaimOfAnotherPod, object, "claim %s/%s was not made for this pod (%s)", p.Namespace, p.Claim, ownerOf(claim))
+		e.advise("delete claim %s if nobody else uses it, so that one is made for this pod", p.Claim)
 	case allocate.BeingDeleted:
 		if e.pod.Spec.NodeName != "" {
 			e.parts = append(e.parts, part{claim: claim, exists: true})
@@ -71,7 +71,7 @@ func (e *examination) problem(p *allocate.ClaimError) {
 		e.stop(ClaimBeingDeleted, object, "claim %s/%s is being deleted%s", p.Namespace, p.Claim, holdsBack(claim))
 		e.advise("wait until claim %s is gone, and make it again", p.Claim)
 	case allocate.ReservedFull:
-		e.stop(ClaimFull, object, "claim %s/%s is used by %d pods, and no claim can be used by more", p.Namespace, p.Claim,
+		e.stop(ClaimFull, object, "claim %s/%s has %d users, and no claim can have more", p.Namespace, p.Claim,
 			len(claim.Status.ReservedFor))
 		e.advise("use another claim, or wait until a pod that uses claim %s ends", p.Claim)
 	case allocate.NoAllocationTime:
@@ -97,8 +97,9 @@ func (e *examination) missingClaim(p *allocate.ClaimError, object string) {
 		e.stop(ClaimMissing, object, "claim %s/%s, which was made for the pod, is gone", p.Namespace, p.Claim)
 		e.advise("delete the pod: what makes it anew gets a new claim")
 	default:
-		e.stop(ClaimMissing, object, "claim %s/%s does not exist%s", p.Namespace, p.Claim,
-			didYouMeanName(p.Claim, namesIn(e.Claims, p.Namespace)))
+		known := namesIn(e.Claims, p.Namespace)
+		e.stop(ClaimMissing, object, "claim %s/%s does not exist%s", p.Namespace, p.Claim, didYouMeanName(p.Claim, known))
+		e.adviseName("claim", nearest.Of(p.Claim, known))
 		e.advise("make ResourceClaim %q in namespace %s", p.Claim, p.Namespace)
 	}
 }
@@ -110,10 +111,19 @@ func (e *examination) missingTemplate(p *allocate.ClaimError) {
 			e.takes("resourceclaimtemplates"))
 		return
 	}
+	known := namesIn(e.Templates, p.Namespace)
 	r := e.stop(TemplateMissing, object, "template %s/%s does not exist%s", p.Namespace, p.Template,
-		didYouMeanName(p.Template, namesIn(e.Templates, p.Namespace)))
+		didYouMeanName(p.Template, known))
 	r.Quotes = firstQuote(e.said("Pod", e.pod.Namespace, e.pod.Name, refusedCreation))
+	e.adviseName("template", nearest.Of(p.Template, known))
 	e.advise("make ResourceClaimTemplate %q in namespace %s", p.Template, p.Namespace)
+}
+
+// adviseName proposes the name that was probably meant, if there is one.
+func (e *examination) adviseName(kind, name string) {
+	if name != "" {
+		e.advise("make the pod anew, with %s %q", kind, name)
+	}
 }
 
 // notMade is about a template whose claim is not there yet.

@@ -14,13 +14,17 @@ import (
 // fitting are the nodes that the pod could run on, whatever devices they have. The others become a part of the answer
 // if devices are there that are asked for.
 func (e *examination) fitting() []*corev1.Node {
-	if e.pod == nil || e.madeUp {
+	if e.pod == nil {
 		return e.nodes
+	}
+	fits := allocate.Fits
+	if e.madeUp {
+		fits = allocate.MayFit
 	}
 	var nodes []*corev1.Node
 	unfit := make(map[string][]string)
 	for _, n := range e.nodes {
-		if err := allocate.Fits(n, e.pod); err != nil {
+		if err := fits(n, e.pod); err != nil {
 			unfit[unfitWhy(err)] = append(unfit[unfitWhy(err)], n.Name)
 			continue
 		}

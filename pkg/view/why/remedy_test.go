@@ -133,20 +133,35 @@ func BenchmarkWhyOnAThousandNodes(b *testing.B) {
 
 // TestASearchThatTakesTooLongIsNamed has an allocator that gives up soon.
 func TestASearchThatTakesTooLongIsNamed(t *testing.T) {
-	for version, want := range map[string]string{
-		"v1.35.4": "the scheduler then leaves the node out, and no other can give the devices",
-		"v1.37.2": "the scheduler then gives up on the pod, whatever other nodes have",
+	for name, c := range map[string]struct {
+		version string
+		nodes   int
+		state   State
+		reason  ReasonID
+		want    string
+	}{
+		"one node, on 1.35": {"v1.35.4", 1, Waiting, TakesTooLong,
+			"the scheduler then leaves the node out, and no other can give the devices"},
+		"many nodes, on 1.35": {"v1.35.4", 20, Unknown, CannotTell, "more could not be tried"},
+		"one node, on 1.37": {"v1.37.2", 1, Waiting, TakesTooLong,
+			"the scheduler then gives up on the pod, whatever other nodes have"},
 	} {
-		t.Run(version, func(t *testing.T) {
-			s := labelled("node-a", "", "gpu")
-			s.Spec.Devices = nil
-			for i := range 60 {
-				s.Spec.Devices = append(s.Spec.Devices, resourceapi.Device{
-					Name: fmt.Sprintf("gpu-%d", i),
-					Attributes: map[resourceapi.QualifiedName]resourceapi.DeviceAttribute{
-						"kind": {IntValue: new(int64(i % 3))},
-					},
-				})
+		t.Run(name, func(t *testing.T) {
+			var nodes []*corev1.Node
+			var pools []*resourceapi.ResourceSlice
+			for i := range c.nodes {
+				name := fmt.Sprintf("node-%d", i)
+				nodes = append(nodes, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}})
+				pools = append(pools, labelled(name, "", name))
+				pools[i].Spec.Devices = nil
+				for j := range 60 {
+					pools[i].Spec.Devices = append(pools[i].Spec.Devices, resourceapi.Device{
+						Name: fmt.Sprintf("gpu-%d", j),
+						Attributes: map[resourceapi.QualifiedName]resourceapi.DeviceAttribute{
+							"kind": {IntValue: new(int64(j % 3))},
+						},
+					})
+				}
 			}
 			claim := &resourceapi.ResourceClaim{}
 			claim.Namespace, claim.Name = "default", "wanted"
@@ -156,20 +171,19 @@ func TestASearchThatTakesTooLongIsNamed(t *testing.T) {
 			claim.Spec.Devices.Constraints = []resourceapi.DeviceConstraint{{
 				MatchAttribute: ptr.To(resourceapi.FullyQualifiedName(driver + "/kind")),
 			}}
-			c := &view.Cluster{
-				Version: version, Slices: []*resourceapi.ResourceSlice{s}, Claims: []*resourceapi.ResourceClaim{claim},
+			cluster := &view.Cluster{
+				Version: c.version, Slices: pools, Claims: []*resourceapi.ResourceClaim{claim}, Nodes: nodes,
 				Classes: []*resourceapi.DeviceClass{{ObjectMeta: metav1.ObjectMeta{Name: "gpu"}}},
-				Nodes:   []*corev1.Node{{ObjectMeta: metav1.ObjectMeta{Name: "node-a"}}},
 			}
-			e := examine(c, "ResourceClaim", types.NamespacedName{Namespace: "default", Name: "wanted"})
+			e := examine(cluster, "ResourceClaim", types.NamespacedName{Namespace: "default", Name: "wanted"})
 			e.parts = []part{{claim: claim, exists: true}}
-			asked := situation{cluster: c, claims: c.Claims, nodes: e.nodes, limit: 20 * time.Millisecond}
+			asked := situation{cluster: cluster, claims: cluster.Claims, nodes: e.nodes, limit: 20 * time.Millisecond}
 			if err := e.judge(t.Context(), asked, e.nodes, true); err != nil {
 				t.Fatal(err)
 			}
 			e.conclude()
 			a := e.answer
-			if a.State != Waiting || a.Reasons[0].ID != TakesTooLong || !strings.HasSuffix(a.Summary, want) {
+			if a.State != c.state || a.Reasons[0].ID != c.reason || !strings.HasSuffix(a.Summary, c.want) {
 				t.Errorf("is %s: %s %v", a.State, a.Summary, a.Reasons)
 			}
 			if len(a.Next) == 0 || a.Next[0].Kind != AskForFewer {

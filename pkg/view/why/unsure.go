@@ -52,7 +52,11 @@ func (e *examination) labelsUnknown() {
 		why = "and the nodes could not be seen" + e.takes("nodes")
 	}
 	e.stop(CannotTell, "nodes", text, why)
-	e.advise("have this asked by somebody who may list nodes, or get that right (kubectl auth can-i list nodes)")
+	if e.blind("nodes") {
+		e.advise("have this asked by somebody who may list nodes, or get that right")
+	} else {
+		e.advise("add the nodes to what is looked at: kubectl get nodes -o yaml")
+	}
 }
 
 func asksForAll(claim *resourceapi.ResourceClaim) bool {

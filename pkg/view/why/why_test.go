@@ -137,7 +137,7 @@ func TestPodsWaitForAReasonThatHasAName(t *testing.T) {
 		"claim-not-created":    {why.Waiting, reasons(why.ClaimNotCreated), next(why.Do)},
 		"claim-of-another-pod": {why.Waiting, reasons(why.ClaimOfAnotherPod), next(why.Do)},
 		"claim-refused":        {why.Waiting, reasons(why.ClaimRefused), next(why.Do)},
-		"claim-too-large":      {why.Waiting, reasons(why.TooManyDevices), next(why.Do, why.AskForFewer)},
+		"claim-too-large":      {why.Waiting, reasons(why.TooManyDevices), next(why.AskForFewer, why.Do)},
 		"class-missing":        {why.Waiting, reasons(why.ClassMissing), next(why.FixClass)},
 		"constraint": {why.Waiting, reasons(why.Constraint),
 			next(why.AskForFewer, why.WaitFor, why.DropConstraint)},
@@ -183,7 +183,7 @@ func TestPodsWaitForAReasonThatHasAName(t *testing.T) {
 		"selector-typo-optional": {why.Waiting, reasons(why.NotEnough), next(why.FixSelector, why.DropSelector)},
 		"selector-value":         {why.Waiting, reasons(why.NotEnough), next(why.FixSelector, why.DropSelector)},
 		"tainted":                {why.Waiting, reasons(why.NotEnough), next(why.Tolerate)},
-		"template-missing":       {why.Waiting, reasons(why.TemplateMissing), next(why.Do)},
+		"template-missing":       {why.Waiting, reasons(why.TemplateMissing), next(why.Do, why.Do)},
 		"terminating":            {why.Waiting, reasons(why.PodTerminating, why.DriverNotRegistered), next(why.Do)},
 		"together":               {why.Waiting, reasons(why.Together), next(why.WaitFor)},
 		"too-few":                {why.Waiting, reasons(why.NotEnough), next(why.AskForFewer, why.WaitFor)},
@@ -342,6 +342,8 @@ func TestWhatCouldNotBeSeenIsNotTakenForAbsent(t *testing.T) {
 		reasons []why.ReasonID
 		covered string
 	}{
+		"claims, which may have what looks free": {"not-yet-tried", "resourceclaims", func(*view.Cluster) {},
+			[]why.ReasonID{why.CannotTell}, "devices that seem to be free may be in use"},
 		"nodes, whose labels decide": {"nodes-unseen-cannot-tell", "nodes", noNodes,
 			[]why.ReasonID{why.CannotTell}, "the nodes' labels and taints are not taken into account"},
 		"nodes that share a device which is free": {"nodes-unseen", "nodes", noNodes,
@@ -407,6 +409,26 @@ func TestKubernetes134TakesDevicesFromPoolsThatAreNotComplete(t *testing.T) {
 	}
 }
 
+func TestAPodThatStartsSaysWhatItsContainerWaitsFor(t *testing.T) {
+	for reason, want := range map[string]string{
+		"ContainerCreating": "starts on node node-a",
+		"ErrImagePull":      "starts on node node-a, and not for devices it waits: container main, ErrImagePull",
+	} {
+		c := recorded(t, "running")
+		for _, p := range c.Pods {
+			if p.Name == train.Name {
+				p.Status.Phase = corev1.PodPending
+				p.Status.ContainerStatuses = []corev1.ContainerStatus{{
+					Name: "main", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason}},
+				}}
+			}
+		}
+		if a := podAnswer(t, c, train); a.State != why.Starting || a.Summary != want {
+			t.Errorf("with %s it is %s: %s", reason, a.State, a.Summary)
+		}
+	}
+}
+
 func TestKubernetes134GivesUpWhereAPoolIsInvalid(t *testing.T) {
 	c := recorded(t, "pool-invalid")
 	c.Version = "v1.34.3"
@@ -468,4 +490,16 @@ func FuzzAnswersNeverPanic(f *testing.F) {
 			_, _ = why.Claim(ctx, c, types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name})
 		}
 	})
+}
+
+func TestAYesIsDoubtedWhereClaimsCouldNotBeSeen(t *testing.T) {
+	c := recorded(t, "not-yet-tried")
+	if a := podAnswer(t, c, train); a.ClaimsUnseen || strings.Contains(a.Summary, "look free") {
+		t.Errorf("with all claims seen: %s", a.Summary)
+	}
+	c.Unseen = []view.Unseen{{Resource: "resourceclaims", Only: "default", Forbidden: true}}
+	a := podAnswer(t, c, train)
+	if !a.ClaimsUnseen || a.State != why.Unknown || !strings.Contains(a.Summary, "could not be seen may have them") {
+		t.Errorf("is %s: %s", a.State, a.Summary)
+	}
 }

@@ -22,13 +22,13 @@ const (
 	healthExample = "14-unhealthy-device"
 	unhealthyKey  = driverName + "/unhealthy"
 	// sick is the device that the example is about, and why what has happened to it.
-	sick, why = "gpu-0", "fan broken"
+	sick, symptom = "gpu-0", "fan broken"
 )
 
 // fallsIll breaks the device as the README does.
 func fallsIll(t *testing.T) {
 	t.Helper()
-	worker.mock(t, "set", sick, "health=unhealthy", "reason="+why)
+	worker.mock(t, "set", sick, "health=unhealthy", "reason="+symptom)
 }
 
 // allWellAfterwards is a set-up after which the made-up hardware of the worker is in order when the feature ends.
@@ -105,7 +105,7 @@ func taints() types.Feature {
 			}
 		})).
 		Assess("the node has an event with the reason, and the driver counts it", assess(func(t *testing.T) {
-			s.expectNodeEvent(t, "DeviceUnhealthy", sick, why)
+			s.expectNodeEvent(t, "DeviceUnhealthy", sick, symptom)
 			unhealthyBecome(t, worker, "1")
 		})).
 		Assess("who has it keeps it, and may end", assess(func(t *testing.T) {
@@ -223,7 +223,7 @@ func taintsLacking() types.Feature {
 				return nil
 			})
 			worker.expectOneWarning(t, "DRADeviceTaints")
-			s.expectNodeEvent(t, "DeviceUnhealthy", sick, why)
+			s.expectNodeEvent(t, "DeviceUnhealthy", sick, symptom)
 		})).
 		Assess("who has it keeps it, and may end; the next one waits", assess(func(t *testing.T) {
 			s.expectOnlyClaim(t, s.running(t, "pod0"), "ctr0")
@@ -251,7 +251,7 @@ func healthInPodStatus() types.Feature {
 			fallsIll(t)
 			s.podSays(t, "pod0", corev1.ResourceHealthStatusUnhealthy)
 			if status := asYAML(s.podNow(t, "pod0").Status.ContainerStatuses[0].AllocatedResourcesStatus); gateOn(
-				"ResourceHealthStatusMessage") && !strings.Contains(status, why) {
+				"ResourceHealthStatusMessage") && !strings.Contains(status, symptom) {
 				t.Errorf("it does not say why: %s", status)
 			}
 			s.notRestarted(t, "pod0")

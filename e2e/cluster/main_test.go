@@ -119,6 +119,9 @@ func findNodes(ctx context.Context) error {
 
 // removeLeftovers takes away what a run that was killed left in the cluster.
 func removeLeftovers(ctx context.Context) error {
+	if err := removePendingLeftovers(ctx); err != nil {
+		return err
+	}
 	list, err := client.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: testLabel})
 	if err != nil {
 		return fmt.Errorf("look for namespaces of earlier runs: %w", err)

@@ -4,10 +4,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
 
 	"example.com/dragoman/pkg/view"
 )
@@ -35,8 +37,7 @@ func TestNoObjectHasASecret(t *testing.T) {
 		}}}
 	}
 	named := func(name, text string) *corev1.Pod {
-		values := map[string]string{name: text}
-		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: values, Labels: values}}
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{name: text}}}
 	}
 	annotated := func(text string) *corev1.Pod {
 		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"spec": text}}}
@@ -80,6 +81,29 @@ func TestNoObjectHasASecret(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestWhatDevicesAreChosenByIsInTheBundle(t *testing.T) {
+	version, text := "1.2.3", "abc"
+	slice := &resourceapi.ResourceSlice{Spec: resourceapi.ResourceSliceSpec{Devices: []resourceapi.Device{{
+		Name: "gpu-0",
+		Attributes: map[resourceapi.QualifiedName]resourceapi.DeviceAttribute{
+			"dbAuth": {VersionValue: &version}, "licenseKey": {StringValue: &text},
+		},
+		Taints: []resourceapi.DeviceTaint{{Key: "example.com/secret", Value: "v", Effect: resourceapi.DeviceTaintEffectNone}},
+	}}}}
+	g := gatheringOf(&view.Cluster{}, false)
+	document, err := g.document(g.trimmer.slice(slice))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got resourceapi.ResourceSlice
+	if err := yaml.Unmarshal(document, &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(slice.Spec, got.Spec); diff != "" {
+		t.Errorf("the bundle has another slice (-cluster +bundle):\n%s", diff)
 	}
 }
 

@@ -62,8 +62,9 @@ const (
 
 What is in it and may be of your organisation
   Names: of namespaces, pods, claims, classes, nodes and images of drivers; labels of all but nodes; your own name
-  where you may not see something. Attributes of devices, and the expressions that select them, as they are. Logs,
-  as far as nothing in them looks like a secret or an address: a driver may write anything there (--no-logs).
+  where you may not see something. What devices and nodes are chosen by, whatever it is called, as far as it does not
+  look like a secret: labels, taints, attributes of devices, and the expressions that select them. Logs, as far as
+  nothing in them looks like a secret or an address: a driver may write anything there (--no-logs).
 `
 )
 

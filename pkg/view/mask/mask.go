@@ -2,18 +2,8 @@ package mask
 
 import (
 	"cmp"
-	"regexp"
 	"slices"
 	"strings"
-)
-
-// What is a secret by its look. They are tried in this order.
-var (
-	bearer  = regexp.MustCompile(`(?i)\b(bearer\s+)[a-z0-9._~+/=-]{8,}`)
-	userURL = regexp.MustCompile(`(\b[a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s"']+@`)
-	jwt     = regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?`)
-	issued  = regexp.MustCompile(`\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|` +
-		`\bglpat-[\w-]{16,}|\bxox[abprs]-[\w-]{10,}|\bnvapi-[\w-]{20,}|\bhf_[A-Za-z0-9]{20,}|\bsk-[\w-]{20,}`)
 )
 
 // Options say what is masked beside secrets.
@@ -22,7 +12,7 @@ type Options struct {
 	Known []string
 	// Addresses says that IP addresses in text are masked, too.
 	Addresses bool
-	// IsName says what is no address, although it looks like one. Nil means nothing.
+	// IsName says what is the name of something, although it looks like an address or a secret's name. Nil means nothing.
 	IsName func(string) bool
 }
 
@@ -80,7 +70,7 @@ func (m *Masker) mask(text string) string {
 	text = maskKeys(text)
 	var kept strings.Builder
 	kept.Grow(len(text))
-	named := namedValues{below: -1, names: m.names}
+	named := namedValues{below: -1, names: m.names, isName: m.isName}
 	for line := range strings.Lines(text) {
 		body := strings.TrimRight(line, "\r\n")
 		if left, is := named.mask(body); is {
@@ -88,25 +78,6 @@ func (m *Masker) mask(text string) string {
 		}
 	}
 	return kept.String()
-}
-
-// maskLooks masks in a line what is a secret by its look. Few lines have what is looked for first, which is cheaper.
-func maskLooks(line string) string {
-	if strings.Contains(line, "earer") || strings.Contains(line, "EARER") {
-		line = bearer.ReplaceAllString(line, "${1}"+Hidden)
-	}
-	if strings.Contains(line, "://") && strings.Contains(line, "@") {
-		line = userURL.ReplaceAllString(line, "${1}"+Hidden+"@")
-	}
-	if strings.Contains(line, "eyJ") {
-		line = jwt.ReplaceAllString(line, Hidden)
-	}
-	for _, begins := range []string{"AKIA", "ASIA", "gh", "glpat-", "xox", "nvapi-", "hf_", "sk-"} {
-		if strings.Contains(line, begins) {
-			return issued.ReplaceAllString(line, Hidden)
-		}
-	}
-	return line
 }
 
 // maskKeys takes out what is between the lines that begin and end a private key, also where the end is missing.

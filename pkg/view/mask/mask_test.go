@@ -2,6 +2,7 @@ package mask
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -37,6 +38,11 @@ func TestNoTextHasASecret(t *testing.T) {
 		"a list over lines":                 "tokens:\n- A\n- L3AK-me\nnext: 1",
 		"a block of lines":                  "x:\n  password: |\n    A\n    L3AK-me\n  y: 1\n",
 		"JSON over lines":                   "{\n  \"tokens\": [\n    \"L3AK-me\"\n  ]\n}\n",
+		"a value on the next line":          "password:\nL3AK-me\nnext: 1",
+		"a string on the next line":         "{\"password\":\n\"L3AK-me\"}",
+		"a string of a map below":           "{\"a\":{\"password\":\n\"L3AK-me\"}}",
+		"words that begin with a number":    "secret: 12 horses L3AK-me",
+		"a list that begins later":          "config: tokens: [\n  L3AK-me\n]\n",
 		"auth":                              `{"auths":{"registry.example.com":{"auth":"L3AK-me"}}}`,
 		"a short name":                      "DB_PASS=L3AK-me PGPASS=L3AK-me sig=L3AK-me basicAuth: L3AK-me",
 		"keys":                              "AccountKey=L3AK-me;license-key: L3AK-me encryption_key=L3AK-me",
@@ -47,6 +53,17 @@ func TestNoTextHasASecret(t *testing.T) {
 		"a flag":                            "run --auth L3AK-me",
 		"a flag with quotes":                `args=["--password","L3AK-me"]`,
 		"a flag's value":                    "--dockercfg={\"auth\":\"L3AK-me\"} --pass=L3AK-me",
+		"keys of other names":               "hmac_key=L3AK-me tls.key: L3AK-me tls-key=L3AK-me",
+		"a license":                         "license=L3AK-me licence: L3AK-me",
+		"more short names":                  "pw=L3AK-me otp_code=L3AK-me",
+		"a value before its name":           `{"value":"L3AK-me","name":"DB_PASSWORD"}`,
+		"a value in short":                  `{"key":"DB_PASSWORD","val":"L3AK-me"}`,
+		"an element":                        "<db><password>L3AK-me</password></db>",
+		"a database's user":                 "open me:L3AK-me@tcp(db:3306)/x",
+		"a user of curl":                    "curl -s -u me:L3AK-me https://x.example.com",
+		"a password in quotes":              `using password "L3AK-me" for me`,
+		"a password in quotes in a string":  `msg="using password \"L3AK-me\"" node="a"`,
+		"a tokenizer's token":               "tokenizer-token: L3AK-me tokenizer_api_key=L3AK-me",
 		"a private key":                     "-----BEGIN EC PRIVATE KEY-----\nL3AK-me\n-----END EC PRIVATE KEY-----\n",
 		"a token by its look":               "using nvapi-L3AK-me-0123456789abcdef and ghp_L3AK0me0123456789abcdef L3AK",
 	} {
@@ -58,7 +75,38 @@ func TestNoTextHasASecret(t *testing.T) {
 			if again := plain().mask(got); again != got {
 				t.Errorf("%s\nbecomes\n%s\nand then\n%s", text, got, again)
 			}
+			logged := asLogged(text)
+			if got := plain().mask(logged); strings.Contains(strings.ToUpper(got), "L3AK-ME") {
+				t.Errorf("%s\nbecomes\n%s", logged, got)
+			}
 		})
+	}
+}
+
+// asLogged puts the time before each line, as Kubernetes gives a log.
+func asLogged(text string) string {
+	const time = "2026-11-23T10:00:00.123456789Z "
+	last := strings.HasSuffix(text, "\n")
+	text = time + strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n"+time)
+	if last {
+		text += "\n"
+	}
+	return text
+}
+
+func TestALineThatEndsWithASecretsNameStays(t *testing.T) {
+	for _, text := range []string{
+		"E1123 cannot start because of bad credentials:\n  main.run(0x1)\n\t/src/main.go:45 +0x1d\nnext",
+		"cannot read secret:\nfailed to fetch token:\n",
+		"password:\nuser: me\n",
+		"password:\n",
+		"DB_PASSWORD=\nUSER=me\n",
+	} {
+		for _, text := range []string{text, asLogged(text)} {
+			if got := plain().mask(text); got != text {
+				t.Errorf("%s\nbecomes\n%s", text, got)
+			}
+		}
 	}
 }
 
@@ -77,10 +125,34 @@ func TestTextThatTellsOfTroubleStaysAsItIs(t *testing.T) {
 		`cel: device.attributes["gpu.example.com"].model == "H100"`,
 		`author: me, authority: none, bypass=yes, compass: north, signal: terminated, passthrough: on`,
 		"a bearer of news",
+		"node sk-bratislava-gpu-node-0001: ready",
+		`open /etc/tls/tls.key: no such file or directory`,
+		`fetch token: serviceaccounts "drv" is forbidden: User "u" cannot create resource "serviceaccounts/token"`,
+		`fetch token: Post "https://api.example.com/token": context deadline exceeded`,
+		"credentials: not found, secret: not found; license: expired",
+		"authorization: denied by policy p1: device gpu-0 not allowed",
+		"tokenizer: gpt2, num_tokens=123456, tokens_per_second=1200.5, output_tokens_total: 123456789",
+		"pass=3 fail=0, max_tokens: 5, tokens: 1200",
 		`DRAResourceClaimGranularStatusAuthorization=true, useToken: false, "secret": null`,
 	} {
 		if got := plain().mask(text); got != text {
 			t.Errorf("%s\nbecomes\n%s", text, got)
+		}
+	}
+}
+
+func TestWhatHasANameIsNoSecret(t *testing.T) {
+	known := []string{"token-gpu", "secret-scanner", "token"}
+	m := New(Options{IsName: func(text string) bool { return slices.Contains(known, text) }})
+	for text, want := range map[string]string{
+		"claim team-a/token-gpu: selector #0: error":         "claim team-a/token-gpu: selector #0: error",
+		"ResourceClaim secret-scanner: set up gpu-0: busy":   "ResourceClaim secret-scanner: set up gpu-0: busy",
+		"ResourceClaim secret-other: set up":                 "ResourceClaim secret-other: [masked]",
+		"token: abc token-gpu=abc":                           "token: [masked] token-gpu=[masked]",
+		"claim team-a/token-gpu: password: my long password": "claim team-a/token-gpu: password: [masked]",
+	} {
+		if got := m.Text(text); got != want {
+			t.Errorf("%q becomes\n%q, and not\n%q", text, got, want)
 		}
 	}
 }
@@ -132,6 +204,19 @@ func TestWhatLooksLikeASecretIsMasked(t *testing.T) {
 	} {
 		if got := plain().mask(text); got != want {
 			t.Errorf("%q becomes\n%q, and not\n%q", text, got, want)
+		}
+	}
+}
+
+func TestATokenIsKnownByHowItBegins(t *testing.T) {
+	for _, token := range []string{
+		"sk-abc0de0123456789abcdef", "sk-proj-abc-de0123456789abcdef",
+		"hvs.abc-de0123456789abcdef", "npm_abc0de0123456789abcdef",
+		"dckr_pat_abc-de0123456789abcdef",
+		"AIzaabc-de0123456789abcdef0123456789",
+	} {
+		if got := plain().mask("got " + token + " now"); got != "got [masked] now" {
+			t.Errorf("%s becomes %q", token, got)
 		}
 	}
 }

@@ -11,8 +11,6 @@ var (
 	// elsewhere is a value that is not on the line of its name, but on the next ones.
 	elsewhere = regexp.MustCompile(`^(?:[|>][-+0-9]*\s*|[\[{(][^\])}]*)$`)
 	header    = regexp.MustCompile(`(?i)authorization|cookie`)
-	// noSecret is what is said of a secret instead of telling it.
-	noSecret = regexp.MustCompile(`^(?:true|false|null|nil)(?:\W|$)`)
 	// flagging is a flag with what is between it and its value.
 	flagging = regexp.MustCompile(`^--?([A-Za-z0-9_.-]+)(\\*["']?[\s,]+\\*["']?)`)
 )
@@ -27,39 +25,26 @@ type namedValues struct {
 	// that this has been said.
 	below int
 	told  bool
+	// next says that the secret may also be the next line, if that names nothing.
+	next  bool
 	names secretNames
+	// isName says what is a name of something known, and thus no secret's.
+	isName func(string) bool
 }
 
-// mask returns the next line without its values, and whether there is anything left of it.
+// mask returns the next line without its values, and whether there is anything left of it. The time that a log has
+// before it stays.
 func (n *namedValues) mask(line string) (string, bool) {
+	at := stamp(line)
+	time, line := line[:at], line[at:]
 	switch {
 	case !n.hides(line):
-		return n.flags(n.line(line)), true
+		return time + n.flags(n.line(line)), true
 	case n.told:
 		return "", false
 	}
 	n.told = true
-	return line[:indentation(line)] + Hidden, true
-}
-
-// hides says whether a line is part of a secret that began on one before.
-func (n *namedValues) hides(line string) bool {
-	if n.below < 0 {
-		return false
-	}
-	indented, text := indentation(line), strings.TrimSpace(line)
-	if text == "" || indented > n.below || indented == n.below && strings.HasPrefix(text, "- ") {
-		return true
-	}
-	n.below = -1
-	return false
-}
-
-func indentation(line string) int { return len(line) - len(strings.TrimLeft(line, " \t")) }
-
-// continues notes that the secret is on the next lines, if they are indented more than its name.
-func (n *namedValues) continues(line string) {
-	n.below, n.told = len(line)-len(strings.TrimLeft(line, " \t-")), false
+	return time + line[:indentation(line)] + Hidden, true
 }
 
 func (n *namedValues) line(line string) string {
@@ -75,13 +60,16 @@ func (n *namedValues) line(line string) string {
 			continue
 		}
 		begin, end := m.value()
-		if noSecret.MatchString(line[begin:end]) {
+		if m.tellsNone(begin, end) {
 			continue
 		}
 		if begin == len(line) || elsewhere.MatchString(line[begin:end]) {
-			n.continues(line)
+			n.continues(m)
 		}
-		if begin < end && begin >= rest {
+		if begin == end {
+			continue
+		}
+		if begin >= rest {
 			kept.WriteString(line[rest:begin] + Hidden)
 		}
 		rest = max(rest, end) // what is masked may name a secret, too, which goes on after it
@@ -93,19 +81,37 @@ func (n *namedValues) line(line string) string {
 	return kept.String()
 }
 
-// secret says whether a value is to be masked: because of its own name, or of one that was told before.
+// secret says whether a value is to be masked: because of its own name, or of one that is told before it or behind.
 func (n *namedValues) secret(m naming) bool {
 	switch m.name {
 	case "name", "key", "Name", "Key":
-		begin, end := m.value()
-		n.named = n.names.has(m.line[begin:end])
+		n.named = n.tells(m)
 		return false
-	case "value", "Value":
+	case "value", "Value", "val", "Val":
 		was := n.named
 		n.named = false
-		return was
+		return was || n.toldBehind(m)
+	}
+	if m.header && strings.Contains(m.name, "-") && n.isName(m.name) {
+		return false // "claim a/secret-scanner: ..."
 	}
 	return n.names.has(m.name)
+}
+
+// tells says whether what a line names is the name of a secret.
+func (n *namedValues) tells(m naming) bool {
+	begin, end := m.value()
+	return n.names.has(m.line[begin:end])
+}
+
+// toldBehind says whether the name of a value follows it: {"value":"x","name":"DB_PASSWORD"}.
+func (n *namedValues) toldBehind(m naming) bool {
+	_, end := m.value()
+	next, found := nextName(m.line, end)
+	if !found || strings.Trim(m.line[end:max(end, next.start)], `"', \`) != "" {
+		return false
+	}
+	return (strings.EqualFold(next.name, "name") || strings.EqualFold(next.name, "key")) && n.tells(next)
 }
 
 // flags masks what follows a flag that asks for a secret, unless that is another flag.

@@ -10,7 +10,7 @@ import (
 
 // place is what is known of a value by where it is.
 type place struct {
-	// free says that it is in something that may be anything: annotations, labels, what a driver alone understands.
+	// free says that it is in something that may be anything: annotations, what a driver alone understands.
 	// Elsewhere it is of a type, which has to stay: a number is none of a secret, and stays.
 	free bool
 	// secret says that something above it has a name that says that it is secret.
@@ -18,19 +18,34 @@ type place struct {
 	// amounts says that it may be an amount of a resource, of any name.
 	amounts bool
 	// exact says that it must stay as it is, since devices are chosen by it, or programs.
-	exact   bool
+	exact bool
+	// chosen says that devices, nodes or pods are chosen by all that is in it: whatever it is called, only what looks
+	// like a secret is masked, or the bundle would answer otherwise than the cluster.
+	chosen  bool
 	message bool
+}
+
+// chooses says whether devices, nodes or pods are chosen by what is in a field.
+func chooses(name string) bool {
+	switch name {
+	case "labels", "matchLabels", "nodeSelector", "affinity", "attributes", "taint", "taints", "tolerations":
+		return true
+	}
+	return false
 }
 
 // below returns what is known of a field.
 func (m *Masker) below(p place, name string) place {
+	if p.chosen = p.chosen || !p.free && chooses(name); p.chosen {
+		return p
+	}
 	p.secret = p.secret || m.names.has(name)
 	p.exact, p.message = false, false
 	if p.free {
 		return p
 	}
 	switch name {
-	case "annotations", "labels", "parameters", "data":
+	case "annotations", "parameters", "data":
 		p.free = true
 	case "requests", "limits", "capacity", "allocatable", "consumedCapacity", "counters", "overhead":
 		p.amounts = true
@@ -74,7 +89,9 @@ func (m *Masker) fields(fields map[string]any, in place) map[string]any {
 	kept := make(map[string]any, len(fields))
 	for name, field := range fields {
 		below := m.below(in, name)
-		below.secret = below.secret || named && strings.EqualFold(name, "value")
+		if named && !in.chosen && (strings.EqualFold(name, "value") || strings.EqualFold(name, "val")) {
+			below.secret = true
+		}
 		if in.free {
 			name = m.mask(name)
 		}
@@ -104,6 +121,8 @@ func (m *Masker) items(items []any, in place) []any {
 
 func (m *Masker) string(s string, in place) string {
 	switch {
+	case in.chosen && !in.secret:
+		return maskLooks(s)
 	case in.amounts && isAmount(s), in.exact && !in.secret, s == "":
 		return s
 	case in.secret:

@@ -201,6 +201,23 @@ func TestDevicesAreChosen(t *testing.T) {
 	}
 }
 
+func TestDevicesOfLabelledNodesAreListedForANodeThatWasNotSeen(t *testing.T) {
+	c := recorded(t, "network")
+	c.Nodes = nil
+	l := listing(t, c, DeviceOptions{Node: "node-2"})
+	var names []string
+	for _, r := range l.Devices {
+		names = append(names, r.Node+"/"+r.Device)
+	}
+	const want = "node-2/gpu-0 /tray-1 /tray-2 /tray-3 /licence-0 /licence-1 /port-0 /port-1"
+	if got := strings.Join(names, " "); got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+	if len(l.Problems) != 1 || !strings.Contains(l.Problems[0], "the labels of node node-2 were not seen") {
+		t.Errorf("problems: %q", l.Problems)
+	}
+}
+
 func TestCounterSetsAreThoseOfTheChosenDevices(t *testing.T) {
 	c := recorded(t, "parts")
 	for name, test := range map[string]struct {

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"fmt"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -24,8 +25,15 @@ func (l *lister) where(p Place) Where {
 	return Where{AllNodes: p.AllNodes, NodeCount: &n}
 }
 
-// has says whether the node is one that the place's selector selects.
-func (l *lister) has(p Place, node string) bool { return l.selectedNodes(p.Selector)[node] }
+// has says whether the node is one that the place's selector selects, or may be, where no nodes were seen.
+func (l *lister) has(p Place, node string) bool {
+	if p.Selector != nil && len(l.cluster.Nodes) == 0 {
+		l.problems = append(l.problems, fmt.Sprintf("devices for nodes with certain labels are listed, because the labels "+
+			"of node %s were not seen: it may not be one of them", node))
+		return true
+	}
+	return l.selectedNodes(p.Selector)[node]
+}
 
 func (l *lister) selectedNodes(s *corev1.NodeSelector) nodeSet {
 	if s == nil {

@@ -14,7 +14,7 @@ import (
 )
 
 // anyNode is the node of which nothing is known, not even a label.
-const anyNode = "any-node"
+const anyNode = "any node"
 
 // NodesOf returns the cluster's nodes. Where it has none, because they were not seen or are not in the files, they are
 // made up, with nothing but what is known of them: those that slices, claims with devices and pods name, and for each

@@ -40,7 +40,7 @@ func TestNodesAreMadeUpOfWhatIsKnownOfThem(t *testing.T) {
 		cluster view.Cluster
 		want    []string
 	}{
-		"nothing":        {view.Cluster{}, []string{"any-node"}},
+		"nothing":        {view.Cluster{}, []string{"any node"}},
 		"nodes that are": {view.Cluster{Nodes: []*corev1.Node{node("b"), node("a")}}, []string{"b", "a"}},
 		"names of slices": {
 			view.Cluster{Slices: []*resourceapi.ResourceSlice{onNode("b"), onNode("a")}}, []string{"a", "b"},
@@ -51,7 +51,7 @@ func TestNodesAreMadeUpOfWhatIsKnownOfThem(t *testing.T) {
 			view.Cluster{Slices: []*resourceapi.ResourceSlice{perDevice}}, []string{"node-a", "a node with rack=1"},
 		},
 		"all nodes, none of which has a name": {
-			view.Cluster{Slices: []*resourceapi.ResourceSlice{forAll}}, []string{"any-node"},
+			view.Cluster{Slices: []*resourceapi.ResourceSlice{forAll}}, []string{"any node"},
 		},
 		"all nodes, one of which has a name": {
 			view.Cluster{Slices: []*resourceapi.ResourceSlice{forAll, onNode("a")}}, []string{"a"},
@@ -68,7 +68,7 @@ func TestNodesAreMadeUpOfWhatIsKnownOfThem(t *testing.T) {
 			view.Cluster{Slices: []*resourceapi.ResourceSlice{
 				forNodes(nodesWith(withLabel("old", corev1.NodeSelectorOpDoesNotExist))),
 				forNodes(nodesWith(withLabel("rack", corev1.NodeSelectorOpNotIn, "1"))),
-			}}, []string{"any-node"},
+			}}, []string{"any node"},
 		},
 		"the label that is a name": {
 			view.Cluster{Slices: []*resourceapi.ResourceSlice{

@@ -66,7 +66,7 @@ func TestEachNodeHasAnAnswer(t *testing.T) {
 				return s
 			}()}},
 			claims: []*resourceapi.ResourceClaim{asking("mine", exactly("gpu", 1))},
-			want:   "any-node: gpu-0", first: "any-node",
+			want:   "any node: gpu-0", first: "any node",
 		},
 		"a node with a taint": {
 			cluster: view.Cluster{Slices: two, Nodes: []*corev1.Node{tainted, node("node-b")},

@@ -131,16 +131,6 @@ func podClaims(c *view.Cluster, pod *corev1.Pod, f Features) (claims []PodClaim,
 	return claims, problems
 }
 
-// ClaimsOf returns only the claims that PodClaims returns.
-func ClaimsOf(c *view.Cluster, pod *corev1.Pod) ([]*resourceapi.ResourceClaim, error) {
-	of, err := PodClaims(c, pod)
-	claims := make([]*resourceapi.ResourceClaim, 0, len(of))
-	for _, p := range of {
-		claims = append(claims, p.Claim)
-	}
-	return claims, err
-}
-
 // podClaim finds the claim of an entry. Without one and without an error, the pod needs none.
 func podClaim(c *view.Cluster, pod *corev1.Pod, entry *corev1.PodResourceClaim) (PodClaim, error) {
 	at := ClaimError{Namespace: pod.Namespace, Entry: entry.Name}

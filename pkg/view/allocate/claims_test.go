@@ -181,11 +181,11 @@ func problemsOf(t *testing.T, err error) []allocate.Problem {
 
 func TestAClaimToBeMadeIsLikeItsTemplate(t *testing.T) {
 	cluster := &view.Cluster{Templates: []*resourceapi.ResourceClaimTemplate{template("one", exactly("gpu", 3))}}
-	claims, err := allocate.ClaimsOf(cluster, pod("pod", byTemplate("gpu", "one")))
+	claims, err := allocate.PodClaims(cluster, pod("pod", byTemplate("gpu", "one")))
 	if err != nil || len(claims) != 1 {
 		t.Fatalf("%d claims, error: %v", len(claims), err)
 	}
-	c := claims[0]
+	c := claims[0].Claim
 	if c.Labels["from"] != "one" || c.Namespace != "default" || c.Spec.Devices.Requests[0].Exactly.Count != 3 {
 		t.Errorf("claim: %+v", c)
 	}

@@ -1,7 +1,6 @@
 package selector
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -77,18 +76,4 @@ func compileError(expression string, said *apiservercel.Error, env func() *cel.E
 		e.Problems = []Problem{{Message: said.Detail}}
 	}
 	return e
-}
-
-// missingKey is what CEL says, as its error does not have it in a field.
-const missingKey = "no such key: "
-
-// MissingKey says which name an expression asked for that the device does not have, where that is why Matches failed.
-func MissingKey(err error) (string, bool) {
-	for ; err != nil; err = errors.Unwrap(err) {
-		if _, key, found := strings.Cut(err.Error(), missingKey); found {
-			key, _, _ = strings.Cut(key, " ")
-			return strings.TrimRight(key, ".,;"), true
-		}
-	}
-	return "", false
 }

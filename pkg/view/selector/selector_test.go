@@ -77,20 +77,6 @@ func TestASelectorMatchesAsTheSchedulerSays(t *testing.T) {
 	}
 }
 
-func TestAMissingKeyIsNamed(t *testing.T) {
-	s, err := selector.Compile(`device.attributes["gpu.example.com"].modelName == "H100"`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = s.Matches(t.Context(), driver, gpu())
-	if key, ok := selector.MissingKey(err); !ok || key != "modelName" {
-		t.Errorf("missing key: %q, %t; want modelName", key, ok)
-	}
-	if key, ok := selector.MissingKey(errors.New("division by zero")); ok {
-		t.Errorf("missing key of another error: %q", key)
-	}
-}
-
 func TestWhatIsWrongWithAnExpressionHasAPlace(t *testing.T) {
 	for name, c := range map[string]struct {
 		expression string

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -252,7 +251,7 @@ func (d *devicesCommand) print(listing view.Listing) error {
 func writeSummary(page *screen, listing view.Listing) {
 	line := listing.Summary.String()
 	if hidden := listing.Summary.Devices - len(listing.Devices); hidden > 0 {
-		line += fmt.Sprintf(" (%d shown)", len(listing.Devices))
+		line += " (" + view.Number(len(listing.Devices)) + " shown)"
 	}
 	page.linef("%s", line)
 	if listing.Summary.Blocked > 0 {

@@ -84,7 +84,7 @@ func partsSummary(sets []view.CounterSet) string {
 			taken++
 		}
 	}
-	line := fmt.Sprintf("%s: %d untouched, %d with something left, %d with nothing left",
-		view.Count(len(sets), "counter set"), len(sets)-taken-empty, taken, empty)
+	line := fmt.Sprintf("%s: %s untouched, %s with something left, %s with nothing left",
+		view.Count(len(sets), "counter set"), view.Number(len(sets)-taken-empty), view.Number(taken), view.Number(empty))
 	return line + `; "or" means one kind or the other, not both`
 }

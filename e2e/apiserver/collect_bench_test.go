@@ -31,26 +31,7 @@ func BenchmarkLook(b *testing.B) {
 	}
 	ctx, stop := context.WithTimeout(b.Context(), 20*time.Minute)
 	defer stop()
-	found, err := apiserver.Find(ctx, apiserver.Search{Version: version, Environment: os.Getenv})
-	if err != nil {
-		b.Fatal(err)
-	}
-	server, err := apiserver.Start(ctx, apiserver.Options{Programs: found})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if err := server.Stop(); err != nil {
-			b.Error(err)
-		}
-	})
-	config, err := clientcmd.BuildConfigFromFlags("", server.Kubeconfig)
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := fill(ctx, config); err != nil {
-		b.Fatal(err)
-	}
+	_, config := startFilled(ctx, b, version)
 	want := collect.Want{Nodes: true, Claims: true, Pods: true, Templates: true, TaintRules: true, Namespaces: true}
 	for b.Loop() {
 		collector, err := collect.New(config) // connecting is part of it
@@ -70,6 +51,32 @@ func BenchmarkLook(b *testing.B) {
 		runtime.KeepAlive(cluster)
 		b.StartTimer()
 	}
+}
+
+// startFilled starts an API server of the version and fills it; it returns the server's kubeconfig, too.
+func startFilled(ctx context.Context, b *testing.B, version string) (kubeconfig string, config *rest.Config) {
+	b.Helper()
+	found, err := apiserver.Find(ctx, apiserver.Search{Version: version, Environment: os.Getenv})
+	if err != nil {
+		b.Fatal(err)
+	}
+	server, err := apiserver.Start(ctx, apiserver.Options{Programs: found})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			b.Error(err)
+		}
+	})
+	config, err = clientcmd.BuildConfigFromFlags("", server.Kubeconfig)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := fill(ctx, config); err != nil {
+		b.Fatal(err)
+	}
+	return server.Kubeconfig, config
 }
 
 // fill makes the objects as they are in a cluster: a device has 10 attributes, a pod and a node have what they have

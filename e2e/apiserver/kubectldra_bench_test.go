@@ -3,15 +3,12 @@ package apiserver
 import (
 	"bytes"
 	"context"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"k8s.io/client-go/tools/clientcmd"
 
 	"example.com/dragoman/pkg/sanity/apiserver"
 )
@@ -22,38 +19,19 @@ func BenchmarkKubectlDRA(b *testing.B) {
 	ctx, stop := context.WithTimeout(b.Context(), 20*time.Minute)
 	defer stop()
 	program := kubectlDRA(b)
-	found, err := apiserver.Find(ctx, apiserver.Search{Version: apiserver.DefaultVersion, Environment: os.Getenv})
-	if err != nil {
-		b.Fatal(err)
-	}
-	server, err := apiserver.Start(ctx, apiserver.Options{Programs: found})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if err := server.Stop(); err != nil {
-			b.Error(err)
-		}
-	})
-	config, err := clientcmd.BuildConfigFromFlags("", server.Kubeconfig)
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := fill(ctx, config); err != nil {
-		b.Fatal(err)
-	}
+	kubeconfig, _ := startFilled(ctx, b, apiserver.DefaultVersion)
 	bundle := filepath.Join(b.TempDir(), "bundle.tar.gz")
 	for _, c := range []struct{ name, args, want string }{
-		{"devices", "devices", "10000 devices on 1000 nodes: 5000 in use, 5000 free"},
+		{"devices", "devices", "10,000 devices on 1,000 nodes: 5,000 in use, 5,000 free"},
 		{"devices -o json", "devices -o json", `"devices": 10000`},
-		{"devices --free", "devices --free", "(5000 shown)"},
+		{"devices --free", "devices --free", "(5,000 shown)"},
 		{"why pod", "why pod/train-0001", "train-0001"},
 		{"gather", "gather -o " + bundle, bundle},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			most := int64(0)
 			for b.Loop() {
-				call := exec.CommandContext(ctx, program, append(strings.Fields(c.args), "--kubeconfig", server.Kubeconfig)...)
+				call := exec.CommandContext(ctx, program, append(strings.Fields(c.args), "--kubeconfig", kubeconfig)...)
 				var out, said bytes.Buffer
 				call.Stdout, call.Stderr = &out, &said
 				if err := call.Run(); err != nil || !strings.Contains(out.String(), c.want) {

@@ -292,6 +292,9 @@ func TestAListingDoesNotDependOnTheOrderOfTheObjects(t *testing.T) {
 
 func TestTheSummaryIsASentence(t *testing.T) {
 	for want, s := range map[string]Summary{
+		"12,000 devices (11,000 on 1,100 nodes, 1,000 for several nodes): 1,500 in use, 10,500 free": {
+			Devices: 12000, Nodes: 1100, SeveralNodes: 1000, InUse: 1500, Free: 10500,
+		},
 		"0 devices":                  {},
 		"1 device on 1 node: 1 free": {Devices: 1, Nodes: 1, Free: 1},
 		"24 devices on 3 nodes: 5 in use, 1 shared, 17 free, 1 unusable": {

@@ -45,8 +45,8 @@ func (s Summary) String() string {
 	text := Count(s.Devices, "device")
 	switch {
 	case s.Nodes > 0 && s.SeveralNodes > 0:
-		text += fmt.Sprintf(" (%d on %s, %d for several nodes)", s.Devices-s.SeveralNodes, Count(s.Nodes, "node"),
-			s.SeveralNodes)
+		text += fmt.Sprintf(" (%s on %s, %s for several nodes)", Number(s.Devices-s.SeveralNodes), Count(s.Nodes, "node"),
+			Number(s.SeveralNodes))
 	case s.Nodes > 0:
 		text += " on " + Count(s.Nodes, "node")
 	case s.SeveralNodes > 0:
@@ -66,7 +66,7 @@ func (s Summary) String() string {
 		{s.NotPublished, "not published any more"},
 	} {
 		if p.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
+			parts = append(parts, Number(p.n)+" "+p.what)
 		}
 	}
 	return text + ": " + strings.Join(parts, ", ")

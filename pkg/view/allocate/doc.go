@@ -6,4 +6,7 @@
 // judged, nor is anything that is in the scheduler's memory only.
 //
 // It is pure: a view.Cluster goes in.
+//
+// The room has more than 500 lines: releases of Kubernetes decide differently, and what the scheduler does around the
+// allocator is written out once, here, for all commands.
 package allocate

@@ -6,4 +6,7 @@
 // Text is read as kubectl reads it: YAML 1.1, in which a plain yes is a boolean.
 //
 // No input makes it panic, recurse deeply, or take much more memory than some times its size.
+//
+// The room has more than 500 lines: YAML and JSON each have a parser that keeps the line of every field, which those of
+// the libraries lose.
 package manifest

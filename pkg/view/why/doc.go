@@ -6,4 +6,7 @@
 // allocator before it is said. Where the funnel cannot explain a verdict, the answer says so.
 //
 // It is pure, and the same cluster gives the same answer.
+//
+// The room has many more than 500 lines, in a file for each stage of the way to a device: they share one examination,
+// and an answer is made of what all of them found.
 package why
